@@ -1,0 +1,12 @@
+//! The judgement, one file a subject; each public function is one test of the suite.
+
+pub(crate) mod admin;
+pub(crate) mod bad_input;
+pub(crate) mod bodies;
+pub(crate) mod end_of_life;
+pub(crate) mod identity;
+pub(crate) mod records;
+pub(crate) mod refusals;
+pub(crate) mod restart;
+pub(crate) mod start;
+pub(crate) mod usage;

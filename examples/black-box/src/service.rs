@@ -1,0 +1,142 @@
+//! The service under judgement: started on a free port and a database of its own.
+
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::client::Client;
+use crate::process::Process;
+use crate::wait;
+
+const START_BOUND: Duration = Duration::from_secs(30);
+const STOP_BOUND: Duration = Duration::from_secs(20);
+
+/// A directory of its own for one database, removed with the last service on it.
+pub(crate) struct Home {
+    directory: TempDir,
+}
+
+impl Home {
+    /// A fresh, empty one.
+    pub(crate) fn fresh() -> Arc<Self> {
+        let directory = tempfile::Builder::new()
+            .prefix("black-box-")
+            .tempdir()
+            .expect("a temporary directory can be made");
+        Arc::new(Self { directory })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Where the service keeps its database.
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path().join("tokens.db")
+    }
+
+    /// Starts the binary here without waiting for it to serve.
+    pub(crate) fn spawn(&self, binary: &str, port: u16) -> Process {
+        let port = port.to_string();
+        let database = self.database();
+        let environment: [(&str, &OsStr); 2] =
+            [("PORT", port.as_ref()), ("TOKENS_DB", database.as_ref())];
+        Process::spawn(binary, self.path(), &environment)
+    }
+}
+
+/// A service that serves; killed when dropped.
+pub(crate) struct Service {
+    process: Process,
+    home: Arc<Home>,
+    /// Where it said that it listens.
+    pub(crate) address: SocketAddr,
+    /// The printed JWT.
+    pub(crate) jwt: String,
+    /// The printed opaque token.
+    pub(crate) opaque: String,
+    /// The printed token with the scope `admin`.
+    pub(crate) admin: String,
+}
+
+impl Service {
+    /// Starts the binary and waits until it has printed where it listens and its three tokens.
+    pub(crate) fn start(binary: &str, home: &Arc<Home>) -> Self {
+        let mut process = home.spawn(binary, 0);
+        let [address, jwt, opaque, admin] =
+            wait::until("the four lines are printed", START_BOUND, || printed(&mut process));
+        Self {
+            process,
+            home: Arc::clone(home),
+            address: address
+                .parse()
+                .unwrap_or_else(|error| panic!("listens on {address:?}: {error}")),
+            jwt,
+            opaque,
+            admin,
+        }
+    }
+
+    /// A client of it.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// The directory that it runs in.
+    pub(crate) fn home(&self) -> &Arc<Home> {
+        &self.home
+    }
+
+    /// Its standard error so far.
+    pub(crate) fn stderr(&self) -> String {
+        self.process.stderr()
+    }
+
+    /// Sends the signal of this name, such as `TERM`.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
+    }
+
+    /// Waits, with a bound, for its exit status.
+    pub(crate) fn wait(&mut self) -> ExitStatus {
+        self.process.wait(STOP_BOUND)
+    }
+
+    /// Ends it by `SIGTERM` and panics unless it says that all went well.
+    pub(crate) fn stop(mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        let output = self.process.output();
+        assert_eq!(status.code(), Some(0), "after SIGTERM: {status}\n{output}");
+    }
+}
+
+/// What the four lines say; `Err` with all output while they are not complete.
+fn printed(process: &mut Process) -> Result<[String; 4], String> {
+    let status = process.exit_status();
+    let stdout = process.stdout();
+    let found = [
+        line(&stdout, "listening on http://"),
+        line(&stdout, "jwt: "),
+        line(&stdout, "opaque: "),
+        line(&stdout, "admin: "),
+    ];
+    if let [Some(address), Some(jwt), Some(opaque), Some(admin)] = found {
+        return Ok([address, jwt, opaque, admin]);
+    }
+    match status {
+        Some(status) => panic!("the service ended: {status}\n{}", process.output()),
+        None => Err(process.output()),
+    }
+}
+
+/// What follows `start` on its line, which must have ended.
+fn line(text: &str, start: &str) -> Option<String> {
+    let found = text.split_inclusive('\n').find_map(|line| line.strip_prefix(start))?;
+    Some(found.strip_suffix('\n')?.trim_end().to_owned())
+}

@@ -1,0 +1,135 @@
+//! What is judged, and the macro that turns the judgement into tests.
+
+use crate::service::{Home, Service};
+
+/// A binary under judgement.
+#[derive(Clone, Copy, Debug)]
+pub struct Stack {
+    /// The path of the adapter example's binary.
+    pub binary: &'static str,
+    /// Where it may differ, as its README says.
+    pub exceptions: Exceptions,
+}
+
+/// Where a stack cannot do what the others do; all `false` by default. What is claimed is expected: a flag that is
+/// no longer needed fails.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Exceptions {
+    /// It turns HEAD into GET before the middleware sees it, so that GET is recorded.
+    pub head_becomes_get: bool,
+    /// It never cancels a handler: what a client left before the head is recorded complete when it ends.
+    pub never_cancels_handlers: bool,
+    /// It does not notice that a client left in the middle of a stream: success is recorded when the stream ends.
+    pub sees_no_disconnect: bool,
+}
+
+impl Stack {
+    /// Starts it on a database of its own.
+    pub(crate) fn start(&self) -> Service {
+        Service::start(self.binary, &Home::fresh())
+    }
+}
+
+/// Makes one test of every judgement for the binary of this path, as in
+/// `suite!(env!("CARGO_BIN_EXE_example-axum"))`; the [`Exceptions`] of the stack may follow the path.
+#[macro_export]
+macro_rules! suite {
+    ($binary:expr $(,)?) => {
+        $crate::suite!($binary, $crate::Exceptions::default());
+    };
+    ($binary:expr, $exceptions:expr $(,)?) => {
+        $crate::suite! { @tests $binary, $exceptions,
+            service_prints_where_it_listens_and_three_tokens
+            health_check_wants_no_token_and_is_never_recorded
+            port_in_use_ends_the_service_with_a_message
+            file_that_is_no_database_is_left_alone
+            silent_connections_do_not_block_others
+            request_without_a_token_is_challenged_without_an_error
+            bad_tokens_are_invalid_strangers_without_a_record
+            scheme_is_case_insensitive
+            two_credentials_in_one_request_are_refused_without_a_record
+            plain_routes_are_recorded_once_as_answered
+            items_are_recorded_once_as_answered
+            route_shows_no_path_and_no_query
+            unknown_route_is_recorded_as_unmatched
+            requests_on_one_connection_are_recorded_one_each
+            own_records_are_newest_first_and_limited
+            head_request_is_settled_at_its_head
+            stream_is_recorded_to_its_last_byte
+            stream_of_known_length_is_settled_at_its_last_byte
+            body_that_fails_is_a_server_error
+            client_that_leaves_in_the_middle_of_a_stream_is_unfinished
+            client_that_leaves_before_the_head_is_unfinished
+            panic_is_a_server_error_and_the_service_goes_on
+            identity_of_printed_tokens_is_told
+            identity_of_issued_tokens_is_told
+            token_without_scopes_has_none
+            last_use_is_null_before_the_first_request_and_a_time_after
+            summary_adds_up_with_what_was_sent
+            summary_of_a_new_token_is_of_nothing
+            bounds_of_days_and_limit_are_kept
+            burst_is_counted_to_the_last_record
+            route_out_of_scope_is_denied_and_recorded
+            issued_admin_token_can_administer
+            bad_request_for_a_token_is_the_clients_error
+            odd_request_for_a_token_is_no_server_error
+            name_is_unique_for_one_owner_only
+            list_of_tokens_holds_no_secret
+            unknown_token_id_is_not_found
+            revoked_token_is_refused_by_its_next_request
+            revoked_token_is_refused_under_load
+            name_of_a_revoked_token_is_free_again
+            expired_token_is_refused_with_its_own_reason
+            dead_token_reaches_no_handler
+            request_in_flight_is_answered_before_the_service_ends
+            interrupt_ends_the_service_well
+            tokens_and_records_survive_a_restart
+            files_are_their_owners_alone
+            oversized_request_is_refused
+            header_that_is_no_text_does_no_harm
+            garbage_instead_of_a_request_is_refused
+            odd_path_is_no_server_error
+            long_user_agent_is_recorded
+            request_without_a_user_agent_is_recorded
+        }
+    };
+    (@tests $binary:expr, $exceptions:expr, $($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                let (binary, exceptions) = ($binary, $exceptions);
+                $crate::$name(&$crate::Stack { binary, exceptions });
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    const SUITE: &str = include_str!("suite.rs");
+
+    /// A judgement that the macro forgets would never be passed.
+    #[test]
+    fn every_judgement_is_in_the_suite() {
+        let sources = [
+            include_str!("judge/admin.rs"),
+            include_str!("judge/bad_input.rs"),
+            include_str!("judge/bodies.rs"),
+            include_str!("judge/end_of_life.rs"),
+            include_str!("judge/identity.rs"),
+            include_str!("judge/records.rs"),
+            include_str!("judge/refusals.rs"),
+            include_str!("judge/restart.rs"),
+            include_str!("judge/start.rs"),
+            include_str!("judge/usage.rs"),
+        ];
+        let lines = sources.iter().flat_map(|source| source.lines());
+        let names: Vec<_> =
+            lines.filter_map(|line| line.strip_prefix("pub fn ")?.split('(').next()).collect();
+        assert!(names.len() > 50, "{names:?}");
+        for name in names {
+            let is_named = SUITE.lines().any(|line| line.trim() == name);
+            assert!(is_named, "{name} is not in the macro");
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! Every knob, its default and its bounds; and the order in which a tracker is opened.
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cache::Cache;
+use crate::clock::{Clock, SystemClock};
+use crate::error::Error;
+use crate::follower::Follower;
+use crate::jwt::{Issuers, JwtIssuer, JwtKey};
+use crate::opaque::OpaquePrefix;
+use crate::path_filter::PathFilter;
+use crate::presence::Presence;
+use crate::queue::{Queue, QueueOptions};
+use crate::store::{Session, Store, StoreOptions, to_error};
+use crate::timestamp::Timestamp;
+use crate::tracker::{Parts, TokenTracker};
+use crate::writer;
+
+/// When a record is acknowledged, and what that is worth.
+///
+/// | mode | acknowledged when | process killed | power lost |
+/// |---|---|---|---|
+/// | `Buffered` | it is in the queue | loses at most the window (the queue, while health is degraded) | that, and what the disk had not synced |
+/// | `Committed` | its group is committed | loses nothing acknowledged | what the disk had not synced |
+/// | `Synced` | its group is synced | loses nothing acknowledged | loses nothing acknowledged |
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Durability {
+    /// The receipt of a record resolves at once. The default.
+    #[default]
+    Buffered,
+    /// The receipt resolves when the record's group is committed (`synchronous=NORMAL`).
+    Committed,
+    /// The receipt resolves when the record's group is on the disk (`synchronous=FULL`).
+    Synced,
+}
+
+impl Durability {
+    pub(crate) fn acknowledges_commit(self) -> bool {
+        self != Self::Buffered
+    }
+}
+
+/// Opens a [`TokenTracker`].
+///
+/// | knob | default | bounds |
+/// |---|---|---|
+/// | [`jwt_key`](Self::jwt_key), [`jwt_issuer`](Self::jwt_issuer) | none: JWTs are refused | names distinct |
+/// | [`opaque_prefix`](Self::opaque_prefix) | `tt_` | 2 to 16 letters, digits, `_`; ends in `_` |
+/// | [`realm`](Self::realm) | none | 1 to 128 visible ASCII characters or spaces, without `"` and `\` |
+/// | [`max_token_length`](Self::max_token_length) | 8,192 bytes | 256 to 65,536 |
+/// | [`durability`](Self::durability) | `Buffered` | |
+/// | [`commit_window`](Self::commit_window) | 200 ms | 100 ms to 1 s |
+/// | [`queue_capacity`](Self::queue_capacity) | 65,536 records | 1 to 16,777,216 |
+/// | [`group_size`](Self::group_size) | 4,096 records | 1 to 65,536 |
+/// | [`without_usage_recording`](Self::without_usage_recording) | recording on | |
+/// | [`without_last_used`](Self::without_last_used) | tracking on | |
+/// | [`last_used_interval`](Self::last_used_interval) | 5 minutes | 1 second to 24 hours |
+/// | [`last_used_capacity`](Self::last_used_capacity) | 1,024 tokens | 1 to 1,048,576 |
+/// | [`cache_capacity`](Self::cache_capacity) | 16,384 tokens | 16 to 4,194,304 |
+/// | [`path_filter`](Self::path_filter) | [`PathFilter::default`] | |
+/// | [`serve_stale`](Self::serve_stale) | 0: never | up to 1 hour |
+/// | [`busy_timeout`](Self::busy_timeout) | 1 s | 10 ms to 60 s |
+/// | [`readers`](Self::readers) | 4 connections | 1 to 64 |
+/// | [`file_mode`](Self::file_mode) | `0o600` | |
+/// | [`clock`](Self::clock) | [`SystemClock`] | |
+///
+/// A value out of its bounds is an error of `open` and `in_memory` that names the knob.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until `open` or `in_memory`"]
+pub struct Builder {
+    issuers: Vec<JwtIssuer>,
+    opaque_prefix: String,
+    realm: Option<String>,
+    max_token_length: usize,
+    durability: Durability,
+    commit_window: Duration,
+    queue_capacity: usize,
+    group_size: usize,
+    recording: bool,
+    last_used: bool,
+    last_used_interval: Duration,
+    last_used_capacity: usize,
+    cache_capacity: usize,
+    path_filter: PathFilter,
+    serve_stale: Duration,
+    busy_timeout: Duration,
+    readers: u32,
+    file_mode: u32,
+    clock: Arc<dyn Clock>,
+}
+
+/// What the knobs come to, checked: the part that outlives opening.
+pub(crate) struct Config {
+    pub(crate) issuers: Issuers,
+    pub(crate) opaque_prefix: OpaquePrefix,
+    pub(crate) realm: Option<String>,
+    pub(crate) max_token_length: usize,
+    pub(crate) durability: Durability,
+    pub(crate) recording: bool,
+    pub(crate) last_used_interval: Duration,
+    pub(crate) last_used_capacity: NonZeroUsize,
+    pub(crate) path_filter: PathFilter,
+    pub(crate) serve_stale: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            issuers: Vec::new(),
+            opaque_prefix: "tt_".to_owned(),
+            realm: None,
+            max_token_length: 8_192,
+            durability: Durability::default(),
+            commit_window: Duration::from_millis(200),
+            queue_capacity: 65_536,
+            group_size: 4_096,
+            recording: true,
+            last_used: true,
+            last_used_interval: Duration::from_secs(300),
+            last_used_capacity: 1_024,
+            cache_capacity: 16_384,
+            path_filter: PathFilter::default(),
+            serve_stale: Duration::ZERO,
+            busy_timeout: Duration::from_secs(1),
+            readers: 4,
+            file_mode: 0o600,
+            clock: Arc::new(SystemClock::new()),
+        }
+    }
+
+    /// JWTs of one issuer that is known by this key alone. Short for an unnamed [`JwtIssuer`].
+    pub fn jwt_key(self, key: JwtKey) -> Self {
+        self.jwt_issuer(JwtIssuer::unnamed().key(key))
+    }
+
+    /// One more issuer of JWTs. The first one signs what is issued here.
+    pub fn jwt_issuer(mut self, issuer: JwtIssuer) -> Self {
+        self.issuers.push(issuer);
+        self
+    }
+
+    /// How opaque tokens begin, so that people and secret scanners know them.
+    pub fn opaque_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.opaque_prefix = prefix.into();
+        self
+    }
+
+    /// The `realm` of challenges (RFC 9110 §11.5).
+    pub fn realm(mut self, realm: impl Into<String>) -> Self {
+        self.realm = Some(realm.into());
+        self
+    }
+
+    /// The longest token that is looked at, in bytes.
+    pub fn max_token_length(mut self, bytes: usize) -> Self {
+        self.max_token_length = bytes;
+        self
+    }
+
+    /// When a record is acknowledged.
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// How long a record waits for company before its group is committed.
+    pub fn commit_window(mut self, window: Duration) -> Self {
+        self.commit_window = window;
+        self
+    }
+
+    /// How many records may wait for the writer, at about 200 bytes each. Further ones are dropped and
+    /// counted.
+    pub fn queue_capacity(mut self, records: usize) -> Self {
+        self.queue_capacity = records;
+        self
+    }
+
+    /// How many records one transaction stores. Fewer make administration wait less, more write faster.
+    pub fn group_size(mut self, records: usize) -> Self {
+        self.group_size = records;
+        self
+    }
+
+    /// Switches usage recording off: tickets record nothing. Last use is still tracked.
+    pub fn without_usage_recording(mut self) -> Self {
+        self.recording = false;
+        self
+    }
+
+    /// Switches last-use tracking off. Tokens that were not used before then show as not tracked.
+    pub fn without_last_used(mut self) -> Self {
+        self.last_used = false;
+        self
+    }
+
+    /// How often the last use of one token is written: its precision.
+    pub fn last_used_interval(mut self, interval: Duration) -> Self {
+        self.last_used_interval = interval;
+        self
+    }
+
+    /// How many tokens the throttle of last-use writes remembers. More active tokens than this write no
+    /// more often, they only ask the file more often.
+    pub fn last_used_capacity(mut self, tokens: usize) -> Self {
+        self.last_used_capacity = tokens;
+        self
+    }
+
+    /// How many tokens are kept for authentication without I/O, at about 600 bytes each.
+    pub fn cache_capacity(mut self, tokens: usize) -> Self {
+        self.cache_capacity = tokens;
+        self
+    }
+
+    /// Which paths leave no record.
+    pub fn path_filter(mut self, filter: PathFilter) -> Self {
+        self.path_filter = filter;
+        self
+    }
+
+    /// How long cached tokens are still accepted while the storage fails. Within this time a revocation
+    /// by another process may go unseen.
+    pub fn serve_stale(mut self, time: Duration) -> Self {
+        self.serve_stale = time;
+        self
+    }
+
+    /// How long to wait for a lock that someone else holds on the file, and for a free connection.
+    pub fn busy_timeout(mut self, timeout: Duration) -> Self {
+        self.busy_timeout = timeout;
+        self
+    }
+
+    /// How many connections read at the same time.
+    pub fn readers(mut self, connections: u32) -> Self {
+        self.readers = connections;
+        self
+    }
+
+    /// The mode of the database and the files beside it, where they are created (Unix).
+    pub fn file_mode(mut self, mode: u32) -> Self {
+        self.file_mode = mode;
+        self
+    }
+
+    /// Where the time is read from.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens a database file, created where there is none, migrated where it is older.
+    ///
+    /// The file is in SQLite's write-ahead mode: beside it stand `-wal` and `-shm`, and a `.lock` by which
+    /// trackers know of each other. Any number of processes on one machine may share it. The file system
+    /// must be local.
+    ///
+    /// ```
+    /// # let directory = tempfile::tempdir()?;
+    /// # let path = directory.path().join("tokens.db");
+    /// let tracker = token_tracker::TokenTracker::builder().open(path)?;
+    /// assert!(!tracker.health().degraded);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` names a knob out of bounds, before anything is touched. `NotADatabase` and
+    /// `NewerSchema` leave the file as it is. `Busy` where someone else locks it for longer than the busy
+    /// timeout, `Storage` where it cannot be created, read or written.
+    pub fn open(self, path: impl AsRef<Path>) -> Result<TokenTracker, Error> {
+        let path = path.as_ref();
+        self.start(
+            |options| Store::open_file(path, options),
+            |mode, when_alone| Presence::announce(path, mode, when_alone).map(Some),
+        )
+    }
+
+    /// Opens a database in memory, for tests and for services that keep nothing. Gone with the last handle.
+    ///
+    /// # Errors
+    /// `InvalidInput` names a knob out of bounds.
+    pub fn in_memory(self) -> Result<TokenTracker, Error> {
+        self.start(Store::open_memory, |_, _| Ok(None))
+    }
+
+    fn start(
+        self,
+        open: impl FnOnce(StoreOptions) -> anyhow::Result<Store>,
+        announce: impl FnOnce(
+            u32,
+            &mut dyn FnMut() -> anyhow::Result<()>,
+        ) -> anyhow::Result<Option<Presence>>,
+    ) -> Result<TokenTracker, Error> {
+        let (queue, store) = (self.queue_options()?, self.store_options()?);
+        let (cache_capacity, last_used, file_mode) =
+            (self.cache_capacity, self.last_used, self.file_mode);
+        let config = self.config()?;
+        let now = Timestamp::from(config.clock.now());
+        let cache = Arc::new(Cache::new(cache_capacity)?);
+        let queue = Arc::new(Queue::new(queue));
+
+        let store = Arc::new(open(store).map_err(to_error)?);
+        let mut unclean_ends = 0;
+        let presence = announce(file_mode, &mut || {
+            unclean_ends = Session::take_unclean_ends(&store)?;
+            Ok(())
+        })
+        .map_err(to_error)?;
+        let mut session =
+            Session::open(Arc::clone(&store), config.last_used_interval, now).map_err(to_error)?;
+        let tracked_since = session.track_last_use(last_used, now).map_err(to_error)?;
+        let clock = Arc::clone(&config.clock);
+        let follower = Follower::new(Arc::clone(&store), Arc::clone(&cache), Arc::clone(&clock));
+        let follower = Arc::new(follower.map_err(to_error)?);
+        let mut threads = vec![writer::start(Arc::clone(&queue), session, clock)?];
+        threads.extend(follower.start()?);
+        let parts =
+            Parts { store, cache, queue, follower, threads, presence, tracked_since, unclean_ends };
+        Ok(TokenTracker::assemble(config, parts))
+    }
+
+    fn queue_options(&self) -> Result<QueueOptions, Error> {
+        let (capacity, group, window) = (self.queue_capacity, self.group_size, self.commit_window);
+        within("queue_capacity", capacity, 1, 1 << 24)?;
+        within("group_size", group, 1, 1 << 16)?;
+        within_time("commit_window", window, Duration::from_millis(100), Duration::from_secs(1))?;
+        Ok(QueueOptions { capacity, group: group.min(capacity), window })
+    }
+
+    fn store_options(&self) -> Result<StoreOptions, Error> {
+        within("readers", self.readers as usize, 1, 64)?;
+        within_time(
+            "busy_timeout",
+            self.busy_timeout,
+            Duration::from_millis(10),
+            Duration::from_secs(60),
+        )?;
+        Ok(StoreOptions {
+            readers: self.readers,
+            busy_timeout: self.busy_timeout,
+            synced: self.durability == Durability::Synced,
+            file_mode: self.file_mode,
+        })
+    }
+
+    fn config(self) -> Result<Config, Error> {
+        within("max_token_length", self.max_token_length, 256, 65_536)?;
+        within("cache_capacity", self.cache_capacity, 16, 1 << 22)?;
+        within("last_used_capacity", self.last_used_capacity, 1, 1 << 20)?;
+        within_time("serve_stale", self.serve_stale, Duration::ZERO, Duration::from_secs(3_600))?;
+        within_time(
+            "last_used_interval",
+            self.last_used_interval,
+            Duration::from_secs(1),
+            Duration::from_secs(86_400),
+        )?;
+        Ok(Config {
+            issuers: Issuers::new(self.issuers)?,
+            opaque_prefix: OpaquePrefix::new(&self.opaque_prefix)?,
+            realm: self.realm.map(checked_realm).transpose()?,
+            max_token_length: self.max_token_length,
+            durability: self.durability,
+            recording: self.recording,
+            last_used_interval: self.last_used_interval,
+            last_used_capacity: NonZeroUsize::new(self.last_used_capacity)
+                .expect("it was just checked to be 1 at least"),
+            path_filter: self.path_filter,
+            serve_stale: self.serve_stale,
+            clock: self.clock,
+        })
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("issuers", &self.issuers)
+            .field("opaque_prefix", &self.opaque_prefix)
+            .field("durability", &self.durability)
+            .finish_non_exhaustive()
+    }
+}
+
+fn within(knob: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(knob, format!("must be {least} to {most}, not {value}")))
+}
+
+fn within_time(
+    knob: &'static str,
+    value: Duration,
+    least: Duration,
+    most: Duration,
+) -> Result<(), Error> {
+    if (least..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(Error::invalid(knob, format!("must be {least:?} to {most:?}, not {value:?}")))
+}
+
+/// Text that needs no escaping between quotes (RFC 9110 §5.6.4).
+fn checked_realm(realm: String) -> Result<String, Error> {
+    let plain = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && !b"\"\\".contains(&byte);
+    if (1..=128).contains(&realm.len()) && realm.bytes().all(plain) {
+        return Ok(realm);
+    }
+    let message = "must be 1 to 128 visible ASCII characters or spaces, without `\"` and `\\`";
+    Err(Error::invalid("realm", message))
+}

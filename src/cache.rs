@@ -1,0 +1,273 @@
+//! Tokens that were authenticated before, and the rules that keep a cached one from outliving its
+//! authority.
+//!
+//! * Every change of authority has a generation, and is applied here before its commit starts.
+//! * A look-up that read the store before that may not be inserted, and a refusal that it could not see
+//!   is laid over what it read.
+//! * All cached forms of a token share one [`Live`], which a change retires.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use lru::LruCache;
+use parking_lot::Mutex;
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::jwt::Terms;
+use crate::live::Live;
+use crate::secret::random;
+use crate::timestamp::Timestamp;
+use crate::token::{TokenId, TokenState};
+
+/// Enough that two threads rarely meet at one lock; measured: one lock gives two threads nothing.
+const SHARDS: usize = 16;
+
+/// Refusals kept beyond their commit. They matter only to look-ups that began before it.
+const MAX_REFUSALS: usize = 4_096;
+
+/// A token that was verified and looked up: everything needed to judge its next request.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) identity: Identity,
+    pub(crate) state: TokenState,
+    pub(crate) terms: Terms,
+}
+
+/// The name of a token text in this process: a keyed hash that nobody outside can aim at. Plain tokens
+/// are not kept.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) struct CacheKey(u128);
+
+/// A change of a token's authority, and the state that refuses it from now on if one does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    pub(crate) token: TokenId,
+    pub(crate) refused: Option<TokenState>,
+}
+
+/// A change that is applied and whose commit is under way.
+#[derive(Debug)]
+#[must_use = "a change is settled by `committed` or `failed`"]
+pub(crate) struct Applied {
+    changes: Vec<Change>,
+    generation: u64,
+    before: u64,
+}
+
+/// What may be made of a look-up.
+#[derive(Debug)]
+pub(crate) enum Admission {
+    /// The state to go by, where a change refused the token that the look-up could not see yet, and the
+    /// version to cache it under: retired from the start where it may not be cached.
+    Current(Arc<Live>, Option<TokenState>),
+    /// Read too long ago: look it up again.
+    Outdated,
+}
+
+type Shard = Mutex<LruCache<CacheKey, Arc<Entry>, BuildHasherDefault<KeyHasher>>>;
+
+pub(crate) struct Cache {
+    keys: (u64, u64),
+    shards: Box<[Shard]>,
+    /// Decides what may be cached. Never held together with a shard.
+    gate: Mutex<Gate>,
+}
+
+struct Gate {
+    /// Everything up to here is applied.
+    generation: u64,
+    /// The current version of each token that is cached anywhere.
+    tokens: HashMap<TokenId, Arc<Live>>,
+    tokens_kept: usize,
+    refusals: HashMap<TokenId, Refusal>,
+    /// Refusals up to here were let go, so that what was read before is worth nothing.
+    horizon: u64,
+}
+
+struct Refusal {
+    state: TokenState,
+    /// A look-up that is as new as this has seen the change. `u64::MAX` until it is committed.
+    visible_from: u64,
+}
+
+impl Cache {
+    pub(crate) fn new(capacity: usize) -> Result<Self, Error> {
+        let random = random::<16>()?;
+        let (low, high) = random.split_at(8);
+        let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("a half is 8 bytes"));
+        let share = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
+        let shard = || Mutex::new(LruCache::with_hasher(share, BuildHasherDefault::default()));
+        Ok(Self {
+            keys: (half(low), half(high)),
+            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            gate: Mutex::new(Gate {
+                generation: 0,
+                tokens: HashMap::new(),
+                tokens_kept: capacity,
+                refusals: HashMap::new(),
+                horizon: 0,
+            }),
+        })
+    }
+
+    pub(crate) fn key(&self, token: &str) -> CacheKey {
+        let mut hasher = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
+        hasher.write(token.as_bytes());
+        CacheKey(hasher.finish128().as_u128())
+    }
+
+    /// The entry of a token, if its authority has not changed since.
+    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<Entry>> {
+        let entry = self.shard(key).lock().get(&key).map(Arc::clone);
+        entry.filter(|entry| entry.identity.live.is_current())
+    }
+
+    pub(crate) fn insert(&self, key: CacheKey, entry: Arc<Entry>) {
+        if entry.identity.live.is_current() {
+            let replaced = self.shard(key).lock().push(key, entry);
+            drop(replaced);
+        }
+    }
+
+    /// How many tokens are cached, the retired ones among them.
+    pub(crate) fn len(&self) -> usize {
+        self.shards.iter().map(|shard| shard.lock().len()).sum()
+    }
+
+    fn shard(&self, key: CacheKey) -> &Shard {
+        &self.shards[(key.0 >> 124) as usize % SHARDS]
+    }
+
+    /// Judges a look-up of a token that was read at `generation`.
+    pub(crate) fn admit(
+        &self,
+        token: TokenId,
+        generation: u64,
+        last_used: Option<Timestamp>,
+    ) -> Admission {
+        let mut gate = self.gate.lock();
+        if generation < gate.horizon {
+            return Admission::Outdated;
+        }
+        match gate.refusals.get(&token) {
+            Some(refusal) if generation < refusal.visible_from => {
+                return Admission::Current(uncacheable(last_used), Some(refusal.state));
+            }
+            Some(_) => drop(gate.refusals.remove(&token)),
+            None => {}
+        }
+        if generation < gate.generation {
+            return Admission::Current(uncacheable(last_used), None);
+        }
+        Admission::Current(gate.live(token, last_used), None)
+    }
+
+    /// Whether a change refuses the token that a look-up at `generation` could not see yet.
+    pub(crate) fn refused(&self, token: TokenId, generation: u64) -> bool {
+        let gate = self.gate.lock();
+        gate.refusals.get(&token).is_some_and(|refusal| generation < refusal.visible_from)
+    }
+
+    /// Applies changes before their commit starts: from here on no look-up of before is inserted, and
+    /// those refused are refused. `generation` is what the commit will make the newest one.
+    pub(crate) fn apply(&self, changes: Vec<Change>, generation: u64) -> Applied {
+        let mut gate = self.gate.lock();
+        let before = gate.generation;
+        gate.generation = before.max(generation);
+        for change in &changes {
+            gate.retire(change.token);
+            // Where this change refuses nothing, an earlier refusal stays until it is committed.
+            if let Some(state) = change.refused {
+                gate.refusals.insert(change.token, Refusal { state, visible_from: u64::MAX });
+            }
+        }
+        Applied { changes, generation, before }
+    }
+
+    /// The commit succeeded.
+    pub(crate) fn committed(&self, applied: Applied) {
+        let mut gate = self.gate.lock();
+        for change in &applied.changes {
+            if let Some(refusal) = gate.refusals.get_mut(&change.token) {
+                refusal.visible_from = applied.generation;
+            }
+        }
+        gate.let_go_of_refusals();
+    }
+
+    /// The commit failed, or may have: what was to be refused stays refused in this process.
+    pub(crate) fn failed(&self, applied: Applied) {
+        let mut gate = self.gate.lock();
+        gate.generation = applied.before;
+    }
+
+    /// Takes note of changes that were read from the store; `None` stands for all tokens.
+    pub(crate) fn catch_up(&self, tokens: Option<&[TokenId]>, generation: u64) {
+        let mut gate = self.gate.lock();
+        match tokens {
+            Some(tokens) => tokens.iter().for_each(|token| gate.retire(*token)),
+            None => gate.tokens.drain().for_each(|(_, live)| live.retire()),
+        }
+        gate.generation = gate.generation.max(generation);
+    }
+}
+
+impl Gate {
+    fn retire(&mut self, token: TokenId) {
+        if let Some(live) = self.tokens.remove(&token) {
+            live.retire();
+        }
+    }
+
+    fn live(&mut self, token: TokenId, last_used: Option<Timestamp>) -> Arc<Live> {
+        if self.tokens.len() >= 2 * self.tokens_kept + 64 {
+            self.tokens.retain(|_, live| Arc::strong_count(live) > 1);
+        }
+        let live = self.tokens.entry(token).or_insert_with(|| Arc::new(Live::new(last_used)));
+        Arc::clone(live)
+    }
+
+    fn let_go_of_refusals(&mut self) {
+        if self.refusals.len() <= MAX_REFUSALS {
+            return;
+        }
+        let horizon = &mut self.horizon;
+        self.refusals.retain(|_, refusal| {
+            let committed = refusal.visible_from != u64::MAX;
+            if committed {
+                *horizon = (*horizon).max(refusal.visible_from);
+            }
+            !committed
+        });
+    }
+}
+
+fn uncacheable(last_used: Option<Timestamp>) -> Arc<Live> {
+    let live = Live::new(last_used);
+    live.retire();
+    Arc::new(live)
+}
+
+/// The keys are hashes already.
+#[derive(Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, key: u128) {
+        self.0 = key as u64;
+    }
+}

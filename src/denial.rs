@@ -1,0 +1,130 @@
+//! Refusals: an answer with all that is needed to give it.
+
+use std::fmt;
+
+use crate::identity::Identity;
+use crate::reason::DenialReason;
+use crate::ticket::Ticket;
+
+/// A refusal of [`authenticate`](crate::TokenTracker::authenticate): an answer, not a failure.
+///
+/// Where the token was verified, the refusal carries its ticket: dropping it records the request as
+/// `denied` with the suggested status, and [`Usage::of`](crate::Usage::of) takes it to say more.
+///
+/// ```
+/// # use token_tracker::{AuthError, NewToken, TokenTracker};
+/// # let tracker = TokenTracker::builder().in_memory()?;
+/// let Err(AuthError::Denied(denied)) = tracker.authenticate("made-up") else { panic!() };
+/// assert_eq!(denied.status(), 401);
+/// assert_eq!(
+///     denied.www_authenticate(),
+///     r#"Bearer error="invalid_token", error_description="the token is malformed""#,
+/// );
+/// # Ok::<(), token_tracker::Error>(())
+/// ```
+#[must_use = "the answer to give is in it"]
+pub struct Denied {
+    inner: Box<Inner>,
+}
+
+struct Inner {
+    reason: DenialReason,
+    identity: Option<Identity>,
+    ticket: Option<Ticket>,
+    realm: Option<String>,
+    scope: Option<String>,
+}
+
+impl Denied {
+    pub(crate) fn stranger(reason: DenialReason, realm: Option<&str>) -> Self {
+        let realm = realm.map(str::to_owned);
+        Self { inner: Box::new(Inner { reason, identity: None, ticket: None, realm, scope: None }) }
+    }
+
+    pub(crate) fn verified(
+        reason: DenialReason,
+        identity: Identity,
+        ticket: Ticket,
+        realm: Option<&str>,
+        scope: Option<&str>,
+    ) -> Self {
+        let realm = realm.map(str::to_owned);
+        let scope = scope.filter(|_| reason == DenialReason::MissingScope).map(str::to_owned);
+        let ticket = Some(ticket);
+        Self { inner: Box::new(Inner { reason, identity: Some(identity), ticket, realm, scope }) }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> DenialReason {
+        self.inner.reason
+    }
+
+    /// Whose token it was, where the token was verified.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        self.inner.identity.as_ref()
+    }
+
+    /// The HTTP status to answer with: 400, 401 or 403.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.inner.reason.status()
+    }
+
+    /// The value of the `WWW-Authenticate` header to answer with (RFC 6750 §3). Plain ASCII; nothing
+    /// that a client sent is in it.
+    #[must_use]
+    pub fn www_authenticate(&self) -> String {
+        let reason = self.inner.reason;
+        let mut parameters = Vec::new();
+        if let Some(realm) = &self.inner.realm {
+            parameters.push(format!("realm=\"{realm}\""));
+        }
+        if let Some(code) = reason.error_code() {
+            parameters.push(format!("error=\"{code}\""));
+            parameters.push(format!("error_description=\"{}\"", reason.description()));
+        }
+        if let Some(scope) = &self.inner.scope {
+            parameters.push(format!("scope=\"{scope}\""));
+        }
+        if parameters.is_empty() {
+            return "Bearer".to_owned();
+        }
+        format!("Bearer {}", parameters.join(", "))
+    }
+
+    pub(crate) fn into_ticket(self) -> Option<Ticket> {
+        self.inner.ticket
+    }
+}
+
+impl fmt::Debug for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Denied")
+            .field("reason", &self.inner.reason)
+            .field("identity", &self.inner.identity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Denied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.inner.reason.description())
+    }
+}
+
+impl std::error::Error for Denied {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_credential_is_answered_with_the_bare_challenge() {
+        let denied = Denied::stranger(DenialReason::CredentialMissing, None);
+        assert_eq!(denied.www_authenticate(), "Bearer");
+        let denied = Denied::stranger(DenialReason::CredentialMissing, Some("api"));
+        assert_eq!(denied.www_authenticate(), "Bearer realm=\"api\"");
+    }
+}

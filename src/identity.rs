@@ -1,0 +1,103 @@
+//! Who is calling.
+
+use std::fmt;
+use std::sync::Arc;
+
+use time::OffsetDateTime;
+
+use crate::live::Live;
+use crate::timestamp::Timestamp;
+use crate::token::{TokenId, TokenKind};
+
+/// The verified caller of a request. Cloning it counts a reference.
+#[derive(Clone)]
+pub struct Identity {
+    pub(crate) grant: Arc<Grant>,
+    pub(crate) live: Arc<Live>,
+}
+
+/// What the catalogue says of a token, as far as requests need it.
+#[derive(Debug)]
+pub(crate) struct Grant {
+    pub(crate) id: TokenId,
+    pub(crate) owner: String,
+    pub(crate) name: String,
+    pub(crate) kind: TokenKind,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) resource: Option<String>,
+    /// By the catalogue.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// By the catalogue or by the credential, whichever comes first: refused from here on.
+    pub(crate) ends_at: Option<Timestamp>,
+}
+
+impl Identity {
+    /// The token that was presented.
+    #[must_use]
+    pub fn token_id(&self) -> TokenId {
+        self.grant.id
+    }
+
+    /// Whom the token belongs to.
+    #[must_use]
+    pub fn owner(&self) -> &str {
+        &self.grant.owner
+    }
+
+    /// The token's name, unique among the living tokens of its owner.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.grant.name
+    }
+
+    /// What kind of credential the token is.
+    #[must_use]
+    pub fn kind(&self) -> TokenKind {
+        self.grant.kind
+    }
+
+    /// The scopes granted in the catalogue; none where empty.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        &self.grant.scopes
+    }
+
+    /// Whether the token has this scope, compared as RFC 6749 §3.3 says: exact and case-sensitive.
+    #[must_use]
+    pub fn has_scope(&self, scope: &str) -> bool {
+        self.grant.scopes.iter().any(|granted| granted == scope)
+    }
+
+    /// The one resource that the token is limited to, if any.
+    #[must_use]
+    pub fn resource(&self) -> Option<&str> {
+        self.grant.resource.as_deref()
+    }
+
+    /// When the token expires by the catalogue; `None` for never.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<OffsetDateTime> {
+        self.grant.expires_at.map(Timestamp::to_date_time)
+    }
+
+    /// When the token was last used, as this process knows it: to within the last-used interval.
+    #[must_use]
+    pub fn last_used_at(&self) -> Option<OffsetDateTime> {
+        self.live.last_used().map(Timestamp::to_date_time)
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.grant.fmt(f)
+    }
+}
+
+/// Equal where both name the same token.
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        self.grant.id == other.grant.id
+    }
+}
+
+impl Eq for Identity {}

@@ -1,0 +1,111 @@
+//! JSON objects without duplicate members, at any depth (RFC 7519 §4 lets a verifier refuse them).
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+use crate::reason::DenialReason;
+
+/// Reads an object that fills `bytes` but for white space. Nesting over 128 levels, numbers beyond the
+/// range of a double, lone surrogates and bytes that are not UTF-8 are refused.
+pub(super) fn object(bytes: &[u8]) -> Result<Map<String, Value>, DenialReason> {
+    match serde_json::from_slice(bytes) {
+        Ok(Unique(Value::Object(object))) => Ok(object),
+        _ => Err(DenialReason::Malformed),
+    }
+}
+
+/// A value in which no object names a member twice.
+struct Unique(Value);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UniqueVisitor).map(Unique)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON without duplicate members")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+        Ok(value.into())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Unique(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Value::Array(array))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
+        let mut object = Map::new();
+        while let Some((name, Unique(value))) = members.next_entry::<String, Unique>()? {
+            if object.insert(name, value).is_some() {
+                return Err(A::Error::custom("duplicate member"));
+            }
+        }
+        Ok(Value::Object(object))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn duplicates_are_refused_at_any_depth_and_under_any_spelling() {
+        for wrong in [r#"{"a":1,"a":2}"#, r#"{"a":1,"\u0061":1}"#, r#"{"x":[{"a":1,"a":1}]}"#] {
+            assert!(object(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        let good = object(br#" {"a":[1,-2,2.5,null,true,"x"],"b":{}} "#).unwrap();
+        assert_eq!(Value::Object(good), serde_json::json!({"a":[1,-2,2.5,null,true,"x"],"b":{}}));
+    }
+
+    #[test]
+    fn what_is_not_one_object_is_refused() {
+        let deep = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+        let wrong: [&[u8]; 9] = [
+            b"",
+            b"[]",
+            b"1",
+            b"{} {}",
+            b"{\"a\":1e400}",
+            b"{\"a\":NaN}",
+            b"{\"a\":\"\xff\"}",
+            b"{\"a\":\"\\ud800\"}",
+            deep.as_bytes(),
+        ];
+        for wrong in wrong {
+            assert!(object(wrong).is_err());
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! Keys: an algorithm each, checked when they are loaded.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::jwk::EllipticCurve;
+use jsonwebtoken::{Algorithm as Jwa, DecodingKey, EncodingKey};
+
+use super::provider::PROVIDER;
+use crate::error::Error;
+
+/// A signature algorithm of RFC 7518 or RFC 8037. The key fixes it; a token's header only has to agree.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// Ed25519.
+    EdDsa,
+    /// ECDSA on P-256 with SHA-256.
+    Es256,
+    /// ECDSA on P-384 with SHA-384.
+    Es384,
+    /// HMAC with SHA-256.
+    Hs256,
+    /// HMAC with SHA-384.
+    Hs384,
+    /// HMAC with SHA-512.
+    Hs512,
+    /// RSA-PSS with SHA-256.
+    Ps256,
+    /// RSA-PSS with SHA-384.
+    Ps384,
+    /// RSA-PSS with SHA-512.
+    Ps512,
+    /// RSA PKCS #1 v1.5 with SHA-256.
+    Rs256,
+    /// RSA PKCS #1 v1.5 with SHA-384.
+    Rs384,
+    /// RSA PKCS #1 v1.5 with SHA-512.
+    Rs512,
+}
+
+/// What kind of key an algorithm takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Family {
+    /// With the length of a public key point in bytes.
+    Ec(usize),
+    Ed,
+    /// With the least length of a secret in bytes, that of the hash (RFC 7518 §3.2).
+    Hmac(usize),
+    Rsa,
+}
+
+impl Algorithm {
+    const ALL: [(Self, &'static str, Jwa, Family); 12] = [
+        (Self::EdDsa, "EdDSA", Jwa::EdDSA, Family::Ed),
+        (Self::Es256, "ES256", Jwa::ES256, Family::Ec(65)),
+        (Self::Es384, "ES384", Jwa::ES384, Family::Ec(97)),
+        (Self::Hs256, "HS256", Jwa::HS256, Family::Hmac(32)),
+        (Self::Hs384, "HS384", Jwa::HS384, Family::Hmac(48)),
+        (Self::Hs512, "HS512", Jwa::HS512, Family::Hmac(64)),
+        (Self::Ps256, "PS256", Jwa::PS256, Family::Rsa),
+        (Self::Ps384, "PS384", Jwa::PS384, Family::Rsa),
+        (Self::Ps512, "PS512", Jwa::PS512, Family::Rsa),
+        (Self::Rs256, "RS256", Jwa::RS256, Family::Rsa),
+        (Self::Rs384, "RS384", Jwa::RS384, Family::Rsa),
+        (Self::Rs512, "RS512", Jwa::RS512, Family::Rsa),
+    ];
+
+    fn row(self) -> &'static (Self, &'static str, Jwa, Family) {
+        Self::ALL.iter().find(|row| row.0 == self).expect("every algorithm has its row")
+    }
+
+    /// The algorithm as a JOSE header names it, such as `ES256`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.row().1
+    }
+
+    /// The algorithm of this name, case-sensitive (RFC 7515 §4.1.1). `none` is not one.
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|row| row.1 == name).map(|row| row.0)
+    }
+
+    fn jwa(self) -> Jwa {
+        self.row().2
+    }
+
+    fn family(self) -> Family {
+        self.row().3
+    }
+}
+
+/// A key to verify tokens with and, where it has a private part, to sign them.
+///
+/// ```
+/// use token_tracker::{Algorithm, JwtKey};
+///
+/// let secret = JwtKey::hmac(Algorithm::Hs256, &[7; 32])?.kid("2026-01");
+/// assert_eq!(secret.algorithm(), Algorithm::Hs256);
+///
+/// let short = JwtKey::hmac(Algorithm::Hs256, b"too short").unwrap_err();
+/// assert_eq!(short.to_string(), "`key` must be a secret of 32 bytes or more for HS256");
+/// # Ok::<(), token_tracker::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct JwtKey {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    verifying: DecodingKey,
+    signing: Option<EncodingKey>,
+}
+
+impl JwtKey {
+    /// A secret for HS256, HS384 or HS512, at least as long as the hash: 32, 48 or 64 bytes.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the secret is shorter or the algorithm is not HMAC.
+    pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
+        let name = algorithm.as_str();
+        match algorithm.family() {
+            Family::Hmac(least) if secret.len() < least => Err(Error::invalid(
+                "key",
+                format!("must be a secret of {least} bytes or more for {name}"),
+            )),
+            Family::Hmac(_) => Ok(Self {
+                algorithm,
+                kid: None,
+                verifying: DecodingKey::from_secret(secret),
+                signing: Some(EncodingKey::from_secret(secret)),
+            }),
+            _ => Err(Error::invalid("algorithm", format!("must be HMAC for a secret, not {name}"))),
+        }
+    }
+
+    /// A private key in PEM, PKCS #8 or (RSA) PKCS #1: verifies and signs.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the text is not one private key of the algorithm's kind, RSA is under 2,048
+    /// or over 8,192 bits, or the curve is another.
+    pub fn private_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, Error> {
+        check_pem(pem, &["PRIVATE KEY", "RSA PRIVATE KEY"])?;
+        let signing = match algorithm.family() {
+            Family::Ec(_) => EncodingKey::from_ec_pem(pem),
+            Family::Ed => EncodingKey::from_ed_pem(pem),
+            Family::Rsa => EncodingKey::from_rsa_pem(pem),
+            Family::Hmac(_) => return Err(not_asymmetric(algorithm)),
+        };
+        let signing = signing.map_err(|error| unusable(algorithm, error))?;
+        (PROVIDER.signer_factory)(&algorithm.jwa(), &signing)
+            .map_err(|error| unusable(algorithm, error))?;
+        let verifying = public_part(algorithm, &signing)?;
+        check_public(algorithm, &verifying)?;
+        Ok(Self { algorithm, kid: None, verifying, signing: Some(signing) })
+    }
+
+    /// A public key in PEM, SPKI or (RSA) PKCS #1: verifies only.
+    ///
+    /// # Errors
+    /// As [`JwtKey::private_pem`], for a public key.
+    pub fn public_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, Error> {
+        check_pem(pem, &["PUBLIC KEY", "RSA PUBLIC KEY"])?;
+        let verifying = match algorithm.family() {
+            Family::Ec(_) => DecodingKey::from_ec_pem(pem),
+            Family::Ed => DecodingKey::from_ed_pem(pem),
+            Family::Rsa => DecodingKey::from_rsa_pem(pem),
+            Family::Hmac(_) => return Err(not_asymmetric(algorithm)),
+        };
+        let verifying = verifying.map_err(|error| unusable(algorithm, error))?;
+        check_public(algorithm, &verifying)?;
+        Ok(Self { algorithm, kid: None, verifying, signing: None })
+    }
+
+    /// The bytes of a PKCS #8 private key (DER): verifies and signs.
+    ///
+    /// # Errors
+    /// As [`JwtKey::private_pem`].
+    pub fn private_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, Error> {
+        Self::private_pem(algorithm, &zeroize::Zeroizing::new(armour("PRIVATE KEY", der)))
+    }
+
+    /// The bytes of an SPKI public key (DER): verifies only.
+    ///
+    /// # Errors
+    /// As [`JwtKey::public_pem`].
+    pub fn public_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, Error> {
+        Self::public_pem(algorithm, &armour("PUBLIC KEY", der))
+    }
+
+    /// Names the key, so that tokens which name it in their header find it among several.
+    #[must_use]
+    pub fn kid(mut self, kid: impl Into<String>) -> Self {
+        self.kid = Some(kid.into());
+        self
+    }
+
+    /// The one algorithm that this key is for.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub(super) fn kid_str(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(super) fn can_sign(&self) -> bool {
+        self.signing.is_some()
+    }
+
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        let verifier = (PROVIDER.verifier_factory)(&self.algorithm.jwa(), &self.verifying);
+        verifier.is_ok_and(|verifier| verifier.verify(message, &signature.to_vec()).is_ok())
+    }
+
+    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, anyhow::Error> {
+        let key = self.signing.as_ref().ok_or_else(|| anyhow::anyhow!("no private part"))?;
+        let signer = (PROVIDER.signer_factory)(&self.algorithm.jwa(), key)?;
+        signer.try_sign(message).map_err(|_| anyhow::anyhow!("the backend refused to sign"))
+    }
+}
+
+impl fmt::Debug for JwtKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JwtKey")
+            .field("algorithm", &self.algorithm)
+            .field("kid", &self.kid)
+            .field("can_sign", &self.can_sign())
+            .finish_non_exhaustive()
+    }
+}
+
+/// One key, of a kind that is meant, and nothing else in the text that could be one.
+fn check_pem(pem: &[u8], labels: &[&str]) -> Result<(), Error> {
+    let text = std::str::from_utf8(pem).map_err(|_| Error::invalid("key", "must be PEM text"))?;
+    let mut begins = text.match_indices("-----BEGIN ").map(|(at, begin)| &text[at + begin.len()..]);
+    match (begins.next(), begins.next()) {
+        (Some(rest), None)
+            if labels.iter().any(|label| {
+                rest.strip_prefix(label).is_some_and(|rest| rest.starts_with("-----"))
+            }) =>
+        {
+            Ok(())
+        }
+        _ => Err(Error::invalid(
+            "key",
+            format!("must be exactly one PEM block, `{}`", labels.join("` or `")),
+        )),
+    }
+}
+
+fn armour(label: &str, der: &[u8]) -> Vec<u8> {
+    format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
+        .into_bytes()
+}
+
+fn public_part(algorithm: Algorithm, signing: &EncodingKey) -> Result<DecodingKey, Error> {
+    let utils = &PROVIDER.key_utils;
+    let der = signing.as_bytes();
+    let derived = match algorithm.family() {
+        Family::Ec(_) => {
+            (utils.ec_pub_components_from_private_key)(der, algorithm.jwa()).map(|(_, x, y)| {
+                DecodingKey::from_ec_der(&[&[4], x.as_slice(), y.as_slice()].concat())
+            })
+        }
+        Family::Ed => (utils.ed_pub_components_from_private_key)(der, &EllipticCurve::Ed25519)
+            .map(|x| DecodingKey::from_ed_der(&x)),
+        Family::Rsa => (utils.rsa_pub_components_from_private_key)(der)
+            .map(|(n, e)| DecodingKey::from_rsa_raw_components(&n, &e)),
+        Family::Hmac(_) => return Err(not_asymmetric(algorithm)),
+    };
+    derived.map_err(|error| unusable(algorithm, error))
+}
+
+fn check_public(algorithm: Algorithm, key: &DecodingKey) -> Result<(), Error> {
+    let fits = match (algorithm.family(), key.kind()) {
+        (Family::Ec(length), _) => key.try_get_as_bytes().is_ok_and(|point| point.len() == length),
+        (Family::Ed, _) => key.try_get_as_bytes().is_ok_and(|point| point.len() == 32),
+        (Family::Rsa, jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. }) => rsa_length(n),
+        (Family::Rsa, jsonwebtoken::DecodingKeyKind::SecretOrDer(der)) => {
+            let components = (PROVIDER.key_utils.rsa_pub_components_from_public_key)(der);
+            components.is_ok_and(|(n, _)| rsa_length(&n))
+        }
+        (Family::Hmac(_), _) => false,
+    };
+    if !fits {
+        return Err(Error::invalid("key", format!("is not one for {}", algorithm.as_str())));
+    }
+    Ok(())
+}
+
+/// 2,048 bits at least (RFC 7518 §3.3), 8,192 at most: what the default backend verifies.
+fn rsa_length(modulus: &[u8]) -> bool {
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let Some(first) = modulus.get(zeros) else { return false };
+    let bits = (modulus.len() - zeros) * 8 - first.leading_zeros() as usize;
+    (2_048..=8_192).contains(&bits)
+}
+
+fn not_asymmetric(algorithm: Algorithm) -> Error {
+    Error::invalid(
+        "algorithm",
+        format!("must be asymmetric for a key pair, not {}", algorithm.as_str()),
+    )
+}
+
+/// The backend's error is not kept: a parser's message may quote the key.
+fn unusable(algorithm: Algorithm, _error: jsonwebtoken::errors::Error) -> Error {
+    Error::invalid("key", format!("is not one for {}", algorithm.as_str()))
+}

@@ -1,0 +1,12 @@
+//! The crypto backend, named explicitly. With both features on, the process-wide default look-up of
+//! `jsonwebtoken` panics for good, so that it is never asked.
+
+#[cfg(feature = "aws_lc_rs")]
+pub(super) use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER as PROVIDER;
+#[cfg(all(feature = "rust_crypto", not(feature = "aws_lc_rs")))]
+pub(super) use jsonwebtoken::crypto::rust_crypto::DEFAULT_PROVIDER as PROVIDER;
+
+#[cfg(not(any(feature = "aws_lc_rs", feature = "rust_crypto")))]
+compile_error!(
+    "token-tracker needs a crypto backend: enable the feature `aws_lc_rs` or `rust_crypto`"
+);

@@ -1,0 +1,120 @@
+//! Authenticate API tokens, know when each was last used, and record and sum up their usage: in process,
+//! on one SQLite file, with a synchronous API that fits any HTTP stack.
+//!
+//! # What it does
+//!
+//! A service hands each request's token to [`TokenTracker::authenticate`] and gets an [`Access`]: who is
+//! calling, and a ticket that records how the request ends. JWTs, legacy JWTs and opaque tokens take one
+//! path. Whatever happens to the ticket, the request is recorded once: settled by
+//! [`TokenTracker::record`] or by itself, and as *unfinished* where it is dropped by a client that left,
+//! a cancelled handler or a panic.
+//!
+//! ```
+//! use token_tracker::{Algorithm, JwtKey, NewToken, TokenTracker, Usage};
+//!
+//! let key = JwtKey::hmac(Algorithm::Hs256, &[42; 32])?;
+//! let tracker = TokenTracker::builder().jwt_key(key).in_memory()?; // or .open("tokens.db")?
+//! let issued = tracker.tokens().issue(NewToken::jwt("alice@example.com", "nightly export"))?;
+//!
+//! let access = tracker.authenticate(&issued.secret)?;
+//! tracker.record(Usage::of(access).route("GET", "/v1/items/{id}").status(200));
+//!
+//! tracker.tokens().revoke(issued.token.id, "no longer needed")?;
+//! assert!(tracker.authenticate(&issued.secret).is_err());
+//!
+//! tracker.flush()?;
+//! let month = tracker.stats().token(issued.token.id).last_days(30).summary()?;
+//! assert_eq!((month.total, month.success, month.denied), (2, 1, 1));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What it promises
+//!
+//! * **Nothing authenticated goes unrecorded**, and a path filter suppresses records, never
+//!   authentication.
+//! * **A revoked token is refused by the next call** in its process, from before the revocation's commit,
+//!   and within 250 ms in every other process that shares the file.
+//! * **A refusal is not a failure**: [`Denied`] is an answer by RFC 6750, [`Unavailable`] a fault of the
+//!   storage; one never comes out as the other.
+//! * **Only verified identity touches a token's record**: forged and unknown tokens only count as strangers.
+//! * **Accounts balance**: accepted = stored + buffered + dropped at every moment ([`Health`]).
+//! * **Everything is bounded**: tokens, texts, caches, queues, dictionaries.
+//! * **The last use** of a token is written at most once an interval, forward only; *never used* and *not
+//!   tracked* are told apart ([`LastUsed`]).
+//!
+//! # Choosing a crypto backend
+//!
+//! The feature `aws_lc_rs` (default) needs a C compiler, as bundled SQLite does; `rust_crypto` is pure
+//! Rust. With both on, by whatever dependency, `aws_lc_rs` is used. With neither the build fails.
+//!
+//! # Async hosts
+//!
+//! No call needs a runtime. [`TokenTracker::authenticate_cached`] and every settlement are pure memory
+//! and safe on an async thread; on a cache miss take [`TokenTracker::authenticate`] to a blocking thread.
+//! Administration, statistics, [`TokenTracker::flush`] and [`TokenTracker::close`] block.
+//!
+//! # Several processes
+//!
+//! Any number of processes on one machine may open one file; each learns of the others' revocations
+//! within 250 ms. Open a live file with other tools read-only (`mode=ro`).
+
+#![forbid(unsafe_code)]
+
+mod builder;
+mod cache;
+mod clock;
+mod denial;
+mod error;
+mod follower;
+mod health;
+mod identity;
+mod jwt;
+mod live;
+mod opaque;
+mod path_filter;
+mod policy;
+mod presence;
+mod query;
+mod queue;
+mod reason;
+mod receipt;
+mod record;
+mod refusal;
+mod request;
+mod secret;
+mod stats;
+mod store;
+mod throttle;
+mod ticket;
+mod timestamp;
+mod token;
+mod tokens;
+mod tracker;
+mod usage;
+mod writer;
+
+// The public interface is:
+pub use builder::{Builder, Durability};
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use denial::Denied;
+pub use error::{Error, ErrorKind};
+pub use health::Health;
+pub use identity::Identity;
+pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey};
+pub use path_filter::PathFilter;
+pub use query::{CompatibilitySummary, Latency, RouteCount, Summary};
+pub use reason::DenialReason;
+pub use receipt::Receipt;
+pub use record::{Outcome, UsageRecord};
+pub use refusal::{AuthError, Unavailable};
+pub use request::AuthRequest;
+pub use secret::Secret;
+pub use stats::{Stats, StatsQuery};
+pub use ticket::Access;
+pub use token::{
+    Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind, TokenPage,
+    TokenStatus, TokenUpdate,
+};
+pub use tokens::{Revoked, Tokens};
+pub use tracker::TokenTracker;
+pub use usage::{Settled, Usage};

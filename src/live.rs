@@ -1,0 +1,58 @@
+//! What is known of a token in this process, shared by everything that was cached of it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use crate::timestamp::Timestamp;
+
+/// No last use is known.
+const NEVER: i64 = i64::MIN;
+
+/// One token, one version of its authority. When the authority changes, [`Live::retire`] makes
+/// everything that was cached under this version a miss at once, wherever it is cached.
+#[derive(Debug)]
+pub(crate) struct Live {
+    retired: AtomicBool,
+    last_used: AtomicI64,
+}
+
+impl Live {
+    pub(crate) fn new(last_used: Option<Timestamp>) -> Self {
+        let last_used = last_used.map_or(NEVER, Timestamp::as_micros);
+        Self { retired: AtomicBool::new(false), last_used: AtomicI64::new(last_used) }
+    }
+
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_current(&self) -> bool {
+        !self.retired.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_used(&self) -> Option<Timestamp> {
+        match self.last_used.load(Ordering::Relaxed) {
+            NEVER => None,
+            micros => Some(Timestamp::from_micros(micros)),
+        }
+    }
+
+    /// Moves the last use forward from what the caller saw. Of several callers that saw the same, one
+    /// succeeds.
+    pub(crate) fn advance(&self, seen: Option<Timestamp>, now: Timestamp) -> bool {
+        let seen = seen.map_or(NEVER, Timestamp::as_micros);
+        let swap = self.last_used.compare_exchange(
+            seen,
+            now.as_micros(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        swap.is_ok()
+    }
+
+    /// Takes an [`advance`](Live::advance) back, unless somebody moved on since.
+    pub(crate) fn retreat(&self, now: Timestamp, seen: Option<Timestamp>) {
+        let seen = seen.map_or(NEVER, Timestamp::as_micros);
+        let relaxed = Ordering::Relaxed;
+        let _ = self.last_used.compare_exchange(now.as_micros(), seen, relaxed, relaxed);
+    }
+}

@@ -1,0 +1,158 @@
+//! The record of a request: how it ended, on its way to the store and as it is read back.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use crate::reason::DenialReason;
+use crate::timestamp::Timestamp;
+use crate::token::TokenId;
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Answered with a 4xx status by the service.
+    ClientError,
+    /// Refused by this library.
+    Denied(DenialReason),
+    /// Answered with a 5xx status, or the handler panicked, or the body failed.
+    ServerError,
+    /// Answered with a status below 400, to the end.
+    Success,
+    /// Never ended: the client left, the handler was cancelled, or nobody recorded it.
+    Unfinished,
+}
+
+/// Codes from here up are those of the denial reasons, shifted.
+const DENIED: u8 = 16;
+
+impl Outcome {
+    /// The outcome of a response that was sent to its end.
+    pub(crate) fn of_status(status: u16) -> Self {
+        match status {
+            0..400 => Self::Success,
+            400..500 => Self::ClientError,
+            _ => Self::ServerError,
+        }
+    }
+
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::ClientError => 1,
+            Self::ServerError => 2,
+            Self::Unfinished => 3,
+            Self::Denied(reason) => DENIED + reason.code(),
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => Some(Self::Success),
+            1 => Some(Self::ClientError),
+            2 => Some(Self::ServerError),
+            3 => Some(Self::Unfinished),
+            _ => DenialReason::from_code(code.checked_sub(DENIED)?).map(Self::Denied),
+        }
+    }
+
+    /// The outcome as it appears in answers, such as `client_error`; the reason of a denial is apart.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientError => "client_error",
+            Self::Denied(_) => "denied",
+            Self::ServerError => "server_error",
+            Self::Success => "success",
+            Self::Unfinished => "unfinished",
+        }
+    }
+
+    /// Why the request was denied, if it was.
+    #[must_use]
+    pub fn reason(self) -> Option<DenialReason> {
+        match self {
+            Self::Denied(reason) => Some(reason),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A record on its way to the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) at: Timestamp,
+    pub(crate) token: TokenId,
+    pub(crate) route: Option<Arc<str>>,
+    pub(crate) method: Option<Arc<str>>,
+    pub(crate) status: u16,
+    pub(crate) outcome: Outcome,
+    pub(crate) duration_us: i64,
+    pub(crate) response_bytes: u64,
+    pub(crate) client_address: Option<IpAddr>,
+    pub(crate) user_agent: Option<Arc<str>>,
+    pub(crate) cost: u32,
+}
+
+/// A record as it is read back.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct UsageRecord {
+    /// When the request was settled.
+    pub at: OffsetDateTime,
+    /// The token it was made with.
+    pub token_id: TokenId,
+    /// The method; `<other>` past the dictionary's cap, empty where none was said.
+    pub method: String,
+    /// The route template; `<unmatched>` where there was none, `<other>` past the dictionary's cap.
+    pub route: String,
+    /// The status that was sent or, for a denial, suggested; 499 where the client left before one.
+    pub status: u16,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From `authenticate` to the end of the body.
+    pub duration: Duration,
+    /// The bytes of the body that were handed to the transport.
+    pub response_bytes: u64,
+    /// The client's address, where the adapter knew it.
+    pub client_address: Option<IpAddr>,
+    /// The `User-Agent`, where there was one; `<other>` past the dictionary's cap.
+    pub user_agent: Option<String>,
+    /// What the request was worth.
+    pub cost: u32,
+    /// How many requests the row stands for.
+    pub weight: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_survive_their_codes() {
+        for code in 0..=u8::MAX {
+            if let Some(outcome) = Outcome::from_code(code) {
+                assert_eq!(outcome.code(), code);
+            }
+        }
+        let denied = Outcome::Denied(DenialReason::Revoked);
+        assert_eq!(Outcome::from_code(denied.code()), Some(denied));
+    }
+
+    #[test]
+    fn a_404_is_the_clients_error_and_no_denial() {
+        assert_eq!(Outcome::of_status(404), Outcome::ClientError);
+        assert_eq!(Outcome::of_status(399), Outcome::Success);
+        assert_eq!(Outcome::of_status(500), Outcome::ServerError);
+    }
+}

@@ -1,0 +1,91 @@
+//! The two ways in which `authenticate` does not let a request through.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use crate::denial::Denied;
+use crate::error::Error;
+
+/// Why a request is not let through: it is refused, or nobody can tell.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// An answer: the token is no good, or not good for this.
+    Denied(Denied),
+    /// A failure of the storage. Never the client's fault.
+    Unavailable(Unavailable),
+}
+
+impl AuthError {
+    /// The HTTP status to answer with: that of the denial, or 503.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Denied(denied) => denied.status(),
+            Self::Unavailable(unavailable) => unavailable.status(),
+        }
+    }
+
+    /// The value of the `WWW-Authenticate` header to answer with, for a denial.
+    #[must_use]
+    pub fn www_authenticate(&self) -> Option<String> {
+        match self {
+            Self::Denied(denied) => Some(denied.www_authenticate()),
+            Self::Unavailable(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for AuthError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied(denied) => denied.fmt(f),
+            Self::Unavailable(unavailable) => unavailable.fmt(f),
+        }
+    }
+}
+
+impl StdError for AuthError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match self {
+            Self::Denied(_) => None,
+            Self::Unavailable(unavailable) => unavailable.source(),
+        }
+    }
+}
+
+impl From<Unavailable> for AuthError {
+    fn from(unavailable: Unavailable) -> Self {
+        Self::Unavailable(unavailable)
+    }
+}
+
+/// The storage could not be asked. Answer 503; the request says nothing about the token.
+#[derive(Debug)]
+pub struct Unavailable {
+    source: Error,
+}
+
+impl Unavailable {
+    pub(crate) fn new(source: Error) -> Self {
+        Self { source }
+    }
+
+    /// The HTTP status to answer with: 503.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        503
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the token cannot be checked at present")
+    }
+}
+
+impl StdError for Unavailable {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        Some(&self.source)
+    }
+}

@@ -1,0 +1,172 @@
+//! The one place that speaks SQL. Its methods are whole operations.
+
+mod catalogue;
+mod dictionary;
+mod failure;
+mod log;
+mod schema;
+mod session;
+mod statistics;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use r2d2::{Pool, PooledConnection};
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags};
+
+use crate::error::{Error, ErrorKind};
+use crate::timestamp::Timestamp;
+pub(crate) use catalogue::{Catalogue, CredentialKey, TokenRow};
+pub(crate) use failure::to_error;
+pub(crate) use session::{Batch, CommitError, Session};
+
+/// How the file is opened.
+#[derive(Clone, Debug)]
+pub(crate) struct StoreOptions {
+    pub(crate) readers: u32,
+    pub(crate) busy_timeout: Duration,
+    pub(crate) synced: bool,
+    pub(crate) file_mode: u32,
+}
+
+/// Where the database is.
+#[derive(Clone, Debug)]
+enum Location {
+    File(PathBuf),
+    Memory,
+}
+
+/// A database: connections to read with, and what is needed to open the one that writes.
+///
+/// A file has one writing connection, owned by the writer's thread, and a pool of reading ones. A
+/// database in memory has one connection for everything: a pool of one.
+pub(crate) struct Store {
+    location: Location,
+    options: StoreOptions,
+    pool: Pool<SqliteConnectionManager>,
+}
+
+/// A connection taken for one reading operation.
+pub(crate) struct Reader(PooledConnection<SqliteConnectionManager>);
+
+/// The connection that writes, for one operation.
+enum WriteConnection {
+    Owned(Connection),
+    Pooled(Pool<SqliteConnectionManager>),
+}
+
+impl Store {
+    pub(crate) fn open_file(path: &Path, options: StoreOptions) -> Result<Self> {
+        create_private(path, options.file_mode)?;
+        let location = Location::File(path.to_owned());
+        let mut connection = open_writing(path, &options)?;
+        schema::migrate(&mut connection)?;
+        let timeout = options.busy_timeout;
+        let manager = SqliteConnectionManager::file(path)
+            .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .with_init(move |connection| {
+                connection.busy_timeout(timeout)?;
+                connection.pragma_update(None, "query_only", true)
+            });
+        let pool = pool(manager, options.readers, timeout)?;
+        Ok(Self { location, options, pool })
+    }
+
+    pub(crate) fn open_memory(options: StoreOptions) -> Result<Self> {
+        let pool = pool(SqliteConnectionManager::memory(), 1, Duration::from_secs(30))?;
+        schema::migrate(&mut *pool.get()?)?;
+        Ok(Self { location: Location::Memory, options, pool })
+    }
+
+    /// Whether other processes can share the database.
+    pub(crate) fn is_shared(&self) -> bool {
+        matches!(self.location, Location::File(_))
+    }
+
+    pub(crate) fn reader(&self) -> Result<Reader> {
+        Ok(Reader(self.pool.get().context("no connection to read with")?))
+    }
+
+    fn write_connection(&self) -> Result<WriteConnection> {
+        Ok(match &self.location {
+            Location::Memory => WriteConnection::Pooled(self.pool.clone()),
+            Location::File(path) => WriteConnection::Owned(open_writing(path, &self.options)?),
+        })
+    }
+}
+
+impl Reader {
+    pub(crate) fn catalogue(&self) -> Catalogue<'_> {
+        Catalogue::new(&self.0)
+    }
+}
+
+impl WriteConnection {
+    fn with<T>(&mut self, work: impl FnOnce(&mut Connection) -> Result<T>) -> Result<T> {
+        match self {
+            Self::Owned(connection) => work(connection),
+            Self::Pooled(pool) => work(&mut *pool.get()?),
+        }
+    }
+}
+
+/// The check on check-out is off: it costs 2 µs of the 2.3 µs that taking a connection takes, and
+/// a local file does not hang up.
+fn pool(
+    manager: SqliteConnectionManager,
+    size: u32,
+    timeout: Duration,
+) -> Result<Pool<SqliteConnectionManager>> {
+    let builder = Pool::builder()
+        .max_size(size)
+        .min_idle(Some(1))
+        .test_on_check_out(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connection_timeout(timeout)
+        .error_handler(Box::new(r2d2::NopErrorHandler));
+    builder.build(manager).context("no connection to read with")
+}
+
+fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(options.busy_timeout)?;
+    // Before the journal mode is touched: a file that is not ours is left as it is.
+    schema::check(&connection)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    anyhow::ensure!(mode.eq_ignore_ascii_case("wal"), "the file system gives no write-ahead log");
+    let synchronous = if options.synced { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+/// Creates the file before SQLite does, so that nobody else can read it even for a moment. SQLite gives
+/// the files beside it the same mode.
+fn create_private(path: &Path, mode: u32) -> Result<()> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
+    match options.open(path) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => {
+            let message = format!("the database file cannot be created: {error}");
+            Err(Error::new(ErrorKind::Storage, message).with_source(error.into()).into())
+        }
+    }
+}
+
+/// Reads an instant from a column.
+fn instant(micros: Option<i64>) -> Option<Timestamp> {
+    micros.map(Timestamp::from_micros)
+}

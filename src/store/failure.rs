@@ -1,0 +1,32 @@
+//! What SQLite's errors mean to a caller.
+
+use rusqlite::ErrorCode;
+
+use crate::error::{Error, ErrorKind};
+
+/// The error of the public interface for whatever went wrong inside.
+pub(crate) fn to_error(failure: anyhow::Error) -> Error {
+    let failure = match failure.downcast::<Error>() {
+        Ok(error) => return error,
+        Err(failure) => failure,
+    };
+    let (kind, message) = match code(&failure) {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            (ErrorKind::Busy, "the database is locked by someone else")
+        }
+        Some(ErrorCode::NotADatabase) => (ErrorKind::NotADatabase, "the file is not a database"),
+        Some(ErrorCode::DatabaseCorrupt) => (ErrorKind::Storage, "the database file is damaged"),
+        Some(ErrorCode::DiskFull) => (ErrorKind::Storage, "the disk is full"),
+        Some(ErrorCode::ReadOnly) => (ErrorKind::Storage, "the database file cannot be written"),
+        Some(ErrorCode::CannotOpen) => (ErrorKind::Storage, "the database file cannot be opened"),
+        _ => (ErrorKind::Storage, "the storage failed"),
+    };
+    Error::new(kind, message).with_source(failure)
+}
+
+fn code(failure: &anyhow::Error) -> Option<ErrorCode> {
+    failure
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<rusqlite::Error>())
+        .and_then(rusqlite::Error::sqlite_error_code)
+}

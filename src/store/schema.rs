@@ -1,0 +1,142 @@
+//! The shape of the file: migrations and what is checked before the first of them.
+
+use anyhow::{Context, Result};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
+
+use crate::error::{Error, ErrorKind};
+
+/// Marks a SQLite file as one of this library ("tktr").
+const APPLICATION_ID: i32 = 0x746b_7472;
+
+/// Append-only: a released migration is never edited. `user_version` counts those that were run.
+const MIGRATIONS: [&str; 1] = [V1];
+
+const V1: &str = "
+CREATE TABLE meta (
+    key   TEXT PRIMARY KEY,
+    value ANY
+) STRICT, WITHOUT ROWID;
+INSERT INTO meta (key, value) VALUES ('next_usage_id', 1), ('last_use_tracked_since', NULL);
+
+-- One row a token. Times are microseconds since 1970 UTC. A revoked row stays as a tombstone.
+-- state: 0 active, 1 suspended, 2 revoked, 3 marked expired. kind: 0 jwt, 1 legacy_jwt, 2 opaque.
+CREATE TABLE tokens (
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    owner         TEXT NOT NULL,
+    name          TEXT NOT NULL,
+    kind          INTEGER NOT NULL,
+    state         INTEGER NOT NULL,
+    description   TEXT,
+    tags          TEXT NOT NULL,
+    scopes        TEXT NOT NULL,
+    resource      TEXT,
+    metadata      TEXT NOT NULL,
+    fragment      TEXT NOT NULL,
+    created_at    INTEGER NOT NULL,
+    expires_at    INTEGER,
+    last_used_at  INTEGER,
+    revoked_at    INTEGER,
+    revoked_by    TEXT,
+    revoke_reason TEXT
+) STRICT;
+CREATE UNIQUE INDEX living_names ON tokens (owner, name) WHERE state IN (0, 1);
+CREATE INDEX tokens_of_owner ON tokens (owner);
+CREATE INDEX expiring_tokens ON tokens (expires_at) WHERE state IN (0, 1) AND expires_at IS NOT NULL;
+
+-- What a token is known by: issuer and jti of a JWT, or the SHA-256 of an opaque token.
+CREATE TABLE credentials (
+    id         INTEGER PRIMARY KEY,
+    token_id   INTEGER NOT NULL REFERENCES tokens (id),
+    issuer     TEXT,
+    jti        TEXT,
+    hash       BLOB,
+    created_at INTEGER NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX credential_jti ON credentials (jti, issuer) WHERE jti IS NOT NULL;
+CREATE UNIQUE INDEX credential_hash ON credentials (hash) WHERE hash IS NOT NULL;
+CREATE INDEX credentials_of_token ON credentials (token_id);
+
+-- Every change of a token's authority, numbered: how other processes learn of it.
+CREATE TABLE changes (
+    generation INTEGER PRIMARY KEY,
+    token_id   INTEGER NOT NULL
+) STRICT;
+
+-- Texts that repeat, kept once. kind: 0 route, 1 user agent, 2 method. Id 0 stands for <other>.
+CREATE TABLE names (
+    id   INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    UNIQUE (kind, text)
+) STRICT;
+
+-- The log, in the order of commit, without an index. `back` is the distance to the previous row of
+-- the same token, 0 at its first. outcome: 0 success, 1 client error, 2 server error, 3 unfinished,
+-- 16 and up denied. cost and weight are NULL for 1.
+CREATE TABLE usage_log (
+    id             INTEGER PRIMARY KEY,
+    at             INTEGER NOT NULL,
+    token_id       INTEGER NOT NULL,
+    back           INTEGER NOT NULL,
+    route          INTEGER,
+    method         INTEGER,
+    status         INTEGER NOT NULL,
+    outcome        INTEGER NOT NULL,
+    duration_us    INTEGER NOT NULL,
+    response_bytes INTEGER NOT NULL,
+    client_address BLOB,
+    user_agent     INTEGER,
+    cost           INTEGER,
+    weight         INTEGER
+) STRICT;
+
+-- The newest row of each token: where its chain of back links starts.
+CREATE TABLE usage_heads (
+    token_id INTEGER PRIMARY KEY,
+    last_id  INTEGER NOT NULL
+) STRICT;
+
+-- One row an opened tracker: its last committed batch, and whether it ended cleanly.
+CREATE TABLE writers (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    sequence  INTEGER NOT NULL,
+    opened_at INTEGER NOT NULL,
+    closed_at INTEGER
+) STRICT;
+";
+
+/// Refuses what is not ours or is newer, and brings what is older up to date.
+pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = check(&transaction)?;
+    for (at, migration) in MIGRATIONS.iter().enumerate().skip(version) {
+        transaction.execute_batch(migration).with_context(|| format!("migration {}", at + 1))?;
+    }
+    if version < MIGRATIONS.len() {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", MIGRATIONS.len() as i64)?;
+    }
+    Ok(transaction.commit()?)
+}
+
+/// The schema version of the file, 0 where it is empty. Reads only.
+pub(super) fn check(connection: &Connection) -> Result<usize> {
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
+    let version = usize::try_from(pragma("user_version")?).unwrap_or(usize::MAX);
+    let ours = pragma("application_id")? == APPLICATION_ID;
+    let used = connection
+        .query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()))
+        .optional()?
+        .is_some();
+    if !ours && (used || version != 0) {
+        let message = "the file is a SQLite database of another application";
+        return Err(Error::new(ErrorKind::NotADatabase, message).into());
+    }
+    if version > MIGRATIONS.len() {
+        let newest = MIGRATIONS.len();
+        let message =
+            format!("the file has schema {version}, newer than {newest}: update token-tracker");
+        return Err(Error::new(ErrorKind::NewerSchema, message).into());
+    }
+    Ok(version)
+}

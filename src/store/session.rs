@@ -1,0 +1,273 @@
+//! The writing end: batches of usage and changes of the catalogue, each in one immediate transaction.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::dictionary::{Dictionary, Kind};
+use super::{Catalogue, Store, WriteConnection, log};
+use crate::record::Record;
+use crate::timestamp::{Timestamp, micros};
+use crate::token::TokenId;
+
+/// Link heads kept in memory; past this they are read again.
+const MAX_HEADS: usize = 100_000;
+
+/// What one commit stores.
+#[derive(Debug, Default)]
+pub(crate) struct Batch {
+    pub(crate) records: Vec<Record>,
+    pub(crate) last_uses: Vec<(TokenId, Timestamp)>,
+}
+
+/// Why a transaction is not known to be committed.
+#[derive(Debug)]
+pub(crate) enum CommitError {
+    /// It is certainly not.
+    RolledBack(anyhow::Error),
+    /// The commit itself failed, and what it did cannot be found out yet.
+    Unknown(anyhow::Error),
+}
+
+impl CommitError {
+    pub(crate) fn into_inner(self) -> anyhow::Error {
+        match self {
+            Self::RolledBack(error) | Self::Unknown(error) => error,
+        }
+    }
+}
+
+/// The one writer of a process. Owned by its thread.
+pub(crate) struct Session {
+    store: Arc<Store>,
+    connection: Option<WriteConnection>,
+    writer: i64,
+    /// Counts committed batches; in the file it stands in the same transaction as the batch.
+    sequence: i64,
+    dictionary: Dictionary,
+    heads: HashMap<TokenId, i64>,
+    /// Where the log ended after our last batch: anything else means that someone else wrote.
+    next_usage_id: i64,
+    last_use_interval: Duration,
+}
+
+const OPEN_WRITER: &str = "INSERT INTO writers (sequence, opened_at) VALUES (0, ?1) RETURNING id";
+const CLOSE_WRITER: &str = "UPDATE writers SET closed_at = ?2 WHERE id = ?1";
+const SET_SEQUENCE: &str = "UPDATE writers SET sequence = ?2 WHERE id = ?1";
+const SEQUENCE: &str = "SELECT sequence FROM writers WHERE id = ?1";
+const UNCLEAN: &str = "SELECT count(*) FROM writers WHERE closed_at IS NULL";
+const FORGET_WRITERS: &str = "DELETE FROM writers";
+const NEXT_USAGE_ID: &str = "SELECT value FROM meta WHERE key = 'next_usage_id'";
+const SET_NEXT_USAGE_ID: &str = "UPDATE meta SET value = ?1 WHERE key = 'next_usage_id'";
+const HEAD: &str = "SELECT last_id FROM usage_heads WHERE token_id = ?1";
+const SET_HEAD: &str = "INSERT INTO usage_heads (token_id, last_id) VALUES (?1, ?2)
+    ON CONFLICT (token_id) DO UPDATE SET last_id = excluded.last_id";
+const SET_LAST_USE: &str = "UPDATE tokens SET last_used_at = ?2
+    WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?2 - ?3)";
+const TRACKED_SINCE: &str = "SELECT value FROM meta WHERE key = 'last_use_tracked_since'";
+const SET_TRACKED_SINCE: &str = "UPDATE meta SET value = ?1 WHERE key = 'last_use_tracked_since'";
+
+impl Session {
+    pub(crate) fn open(
+        store: Arc<Store>,
+        last_use_interval: Duration,
+        now: Timestamp,
+    ) -> Result<Self> {
+        let connection = store.write_connection()?;
+        let mut session = Self {
+            store,
+            connection: Some(connection),
+            writer: 0,
+            sequence: 0,
+            dictionary: Dictionary::default(),
+            heads: HashMap::new(),
+            next_usage_id: 0,
+            last_use_interval,
+        };
+        session.writer = session.write(|transaction| {
+            Ok(transaction.query_row(OPEN_WRITER, [now.as_micros()], |row| row.get(0))?)
+        })?;
+        Ok(session)
+    }
+
+    /// How many writers before this one never closed. Only whoever is alone with the file may ask: the
+    /// rows of living writers look the same.
+    pub(crate) fn take_unclean_ends(store: &Store) -> Result<u64> {
+        store.write_connection()?.with(|connection| {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let unclean: i64 = transaction.query_row(UNCLEAN, [], |row| row.get(0))?;
+            transaction.execute(FORGET_WRITERS, [])?;
+            transaction.commit()?;
+            Ok(unclean.unsigned_abs())
+        })
+    }
+
+    /// Since when the last use of every token is known: from now on where it was not known before, not
+    /// at all while tracking is off.
+    pub(crate) fn track_last_use(&mut self, on: bool, now: Timestamp) -> Result<Option<Timestamp>> {
+        self.write(|transaction| {
+            let since: Option<i64> = transaction.query_row(TRACKED_SINCE, [], |row| row.get(0))?;
+            let wanted = on.then(|| since.unwrap_or(now.as_micros()));
+            if wanted != since {
+                transaction.execute(SET_TRACKED_SINCE, [wanted])?;
+            }
+            Ok(wanted.map(Timestamp::from_micros))
+        })
+    }
+
+    /// Marks this writer's end as clean.
+    pub(crate) fn close(&mut self, now: Timestamp) -> Result<()> {
+        let writer = self.writer;
+        self.write(|transaction| {
+            transaction.execute(CLOSE_WRITER, (writer, now.as_micros()))?;
+            Ok(())
+        })
+    }
+
+    /// A change of the catalogue. It is committed if `work` succeeds.
+    pub(crate) fn change<T>(
+        &mut self,
+        work: impl FnOnce(&Catalogue<'_>) -> Result<T>,
+    ) -> Result<T, CommitError> {
+        self.transact(|_, transaction| work(&Catalogue::new(transaction)))
+    }
+
+    /// Stores a batch. Returns how many last-use columns moved.
+    ///
+    /// After [`CommitError::Unknown`] call [`Session::was_committed`] before the batch is tried again.
+    pub(crate) fn commit(&mut self, batch: &Batch) -> Result<u64, CommitError> {
+        let sequence = self.sequence + 1;
+        let moved = self.transact(|session, transaction| {
+            transaction.prepare_cached(SET_SEQUENCE)?.execute((session.writer, sequence))?;
+            session.append(transaction, &batch.records)?;
+            session.set_last_uses(transaction, &batch.last_uses)
+        })?;
+        self.sequence = sequence;
+        Ok(moved)
+    }
+
+    /// Finds out on a fresh connection whether the batch after the last known one is in the file.
+    pub(crate) fn was_committed(&mut self) -> Result<bool> {
+        self.connection = None;
+        let writer = self.writer;
+        let stored: Option<i64> = self.connection()?.with(|connection| {
+            Ok(connection.query_row(SEQUENCE, [writer], |row| row.get(0)).optional()?)
+        })?;
+        let committed = stored == Some(self.sequence + 1);
+        if committed {
+            self.sequence += 1;
+        }
+        Ok(committed)
+    }
+
+    fn append(&mut self, transaction: &Connection, records: &[Record]) -> Result<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let first: i64 =
+            transaction.prepare_cached(NEXT_USAGE_ID)?.query_row([], |row| row.get(0))?;
+        if first != self.next_usage_id || self.heads.len() > MAX_HEADS {
+            self.heads.clear();
+        }
+        let mut touched = HashMap::new();
+        let mut insert = transaction.prepare_cached(log::INSERT)?;
+        for (id, record) in (first..).zip(records) {
+            let previous = self.head(transaction, record.token)?;
+            self.heads.insert(record.token, id);
+            touched.insert(record.token, id);
+            let names = &mut self.dictionary;
+            let route = names.id(transaction, Kind::Route, record.route.as_ref())?;
+            let method = names.id(transaction, Kind::Method, record.method.as_ref())?;
+            let agent = names.id(transaction, Kind::UserAgent, record.user_agent.as_ref())?;
+            insert.execute(params![
+                id,
+                record.at.as_micros(),
+                record.token.as_row(),
+                previous.map_or(0, |previous| id - previous),
+                route,
+                method,
+                record.status,
+                record.outcome.code(),
+                record.duration_us,
+                i64::try_from(record.response_bytes).unwrap_or(i64::MAX),
+                record.client_address.map(log::address_bytes),
+                agent,
+                (record.cost != 1).then_some(record.cost),
+            ])?;
+        }
+        for (token, id) in touched {
+            transaction.prepare_cached(SET_HEAD)?.execute((token.as_row(), id))?;
+        }
+        self.next_usage_id = first + i64::try_from(records.len())?;
+        transaction.prepare_cached(SET_NEXT_USAGE_ID)?.execute([self.next_usage_id])?;
+        Ok(())
+    }
+
+    fn head(&self, transaction: &Connection, token: TokenId) -> Result<Option<i64>> {
+        if let Some(head) = self.heads.get(&token) {
+            return Ok(Some(*head));
+        }
+        let mut statement = transaction.prepare_cached(HEAD)?;
+        Ok(statement.query_row([token.as_row()], |row| row.get(0)).optional()?)
+    }
+
+    /// Forward only and at most once an interval, whoever else writes the same column.
+    fn set_last_uses(
+        &self,
+        transaction: &Connection,
+        last_uses: &[(TokenId, Timestamp)],
+    ) -> Result<u64> {
+        let interval = micros(self.last_use_interval);
+        let mut statement = transaction.prepare_cached(SET_LAST_USE)?;
+        let mut moved = 0;
+        for (token, at) in last_uses {
+            moved += statement.execute((token.as_row(), at.as_micros(), interval))? as u64;
+        }
+        Ok(moved)
+    }
+
+    fn connection(&mut self) -> Result<&mut WriteConnection> {
+        if self.connection.is_none() {
+            self.connection = Some(self.store.write_connection()?);
+        }
+        Ok(self.connection.as_mut().expect("it was just opened"))
+    }
+
+    fn write<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        self.transact(|_, transaction| work(transaction)).map_err(CommitError::into_inner)
+    }
+
+    fn transact<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &Connection) -> Result<T>,
+    ) -> Result<T, CommitError> {
+        self.connection().map_err(CommitError::RolledBack)?;
+        let mut connection = self.connection.take().expect("it was just opened");
+        let mut committing = false;
+        let result = connection.with(|connection| {
+            let transaction = connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)
+                .context("no transaction")?;
+            let value = work(self, &transaction)?;
+            committing = true;
+            transaction.commit().context("no commit")?;
+            Ok(value)
+        });
+        let Err(error) = result else {
+            self.connection = Some(connection);
+            return result.map_err(CommitError::RolledBack);
+        };
+        self.dictionary.forget();
+        self.heads.clear();
+        self.next_usage_id = 0;
+        if committing {
+            return Err(CommitError::Unknown(error));
+        }
+        self.connection = Some(connection);
+        Err(CommitError::RolledBack(error))
+    }
+}

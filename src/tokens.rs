@@ -1,0 +1,452 @@
+//! The catalogue for administrators, and the one place that keeps cache and store coherent.
+
+use std::fmt;
+use std::sync::mpsc::sync_channel;
+
+use uuid::Builder as UuidBuilder;
+
+use crate::cache::{Applied, Change};
+use crate::error::{Error, ErrorKind};
+use crate::jwt::NewClaims;
+use crate::opaque;
+use crate::secret::{Secret, random};
+use crate::store::{Catalogue, CommitError, CredentialKey, Session, TokenRow, to_error};
+use crate::timestamp::Timestamp;
+use crate::token::{
+    Issued, NewToken, Token, TokenFilter, TokenId, TokenKind, TokenPage, TokenState, TokenUpdate,
+    check_text,
+};
+use crate::tracker::Core;
+
+/// Tokens to a step of [`Tokens::mark_expired`]: a few milliseconds each.
+const EXPIRE_STEP: u32 = 1_000;
+
+/// What became of a revocation.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Revoked {
+    /// The token was revoked before; when, by whom and why stays as it was.
+    Already,
+    /// The token is revoked from now on.
+    Now,
+    /// There is no such token, so that nothing can be done with it either (RFC 7009 §2.2).
+    Unknown,
+}
+
+/// The catalogue: makes tokens, shows them, and changes what they may do.
+///
+/// Changes go through the writer's thread before any usage, block until they are committed (a
+/// millisecond or so), and take effect in this process before that: a revoked token is refused by the
+/// next call, whatever is cached. Every other process on the file follows within 250 ms.
+///
+/// # Errors
+/// Each call fails with `Closed` once the tracker is closed, and with `Storage` or `Busy` where the file
+/// cannot be read or written. Where a change was in force before its commit failed, the kind is
+/// `NotDurable`: a refusal stays in this process, and the call is to be repeated.
+#[derive(Clone)]
+pub struct Tokens<'t> {
+    core: &'t Core,
+    actor: Option<String>,
+}
+
+/// What a change of the catalogue comes to.
+struct Changed<T> {
+    value: T,
+    changes: Vec<Change>,
+}
+
+impl<'t> Tokens<'t> {
+    pub(crate) fn new(core: &'t Core) -> Self {
+        Self { core, actor: None }
+    }
+
+    /// The same catalogue, in the name of `actor`: whoever revokes is kept with the revocation. Up to 320
+    /// bytes.
+    #[must_use]
+    pub fn acting_as(mut self, actor: impl Into<String>) -> Self {
+        self.actor = Some(actor.into());
+        self
+    }
+
+    /// Makes a token. The secret is in the answer and nowhere else.
+    ///
+    /// # Errors
+    /// `InvalidInput` names the field that is out of bounds. `AlreadyExists` where a living token of this
+    /// owner has the name.
+    pub fn issue(&self, new: NewToken) -> Result<Issued, Error> {
+        new.validate()?;
+        let now = self.core.now();
+        let expires_at = future(new.expiry.resolve(now)?, now)?;
+        let (secret, key, fragment) = match new.kind {
+            TokenKind::Opaque => self.make_opaque()?,
+            TokenKind::Jwt | TokenKind::LegacyJwt => self.make_jwt(&new, now, expires_at)?,
+        };
+        let token = self.insert(new, key, fragment, expires_at, now)?;
+        Ok(Issued { token, secret })
+    }
+
+    /// Makes a JWT known that was issued elsewhere with one of the configured keys, by its issuer (the
+    /// first configured one, unless said) and its `jti`, 1 to 256 bytes.
+    ///
+    /// # Errors
+    /// As [`Tokens::issue`]; `AlreadyExists` also where the `jti` is known.
+    pub fn register(&self, new: NewToken, issuer: Option<&str>, jti: &str) -> Result<Token, Error> {
+        new.validate()?;
+        check_text("jti", jti, 1, 256)?;
+        if new.kind == TokenKind::Opaque {
+            return Err(Error::invalid("kind", "must be a JWT to have a `jti`"));
+        }
+        let issuer = self.core.issuers.named(issuer)?.name().to_owned();
+        let now = self.core.now();
+        let expires_at = new.expiry.resolve(now)?;
+        let key = CredentialKey::Jwt { issuer, jti: jti.to_owned() };
+        self.insert(new, key, fragment_of(jti), expires_at, now)
+    }
+
+    /// One token, living or dead.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub fn get(&self, id: TokenId) -> Result<Token, Error> {
+        let found = self.core.store.reader().and_then(|reader| reader.catalogue().find_id(id));
+        let row = found.map_err(to_error)?.row.ok_or_else(not_found)?;
+        Ok(self.show(&row, self.core.now()))
+    }
+
+    /// A page of tokens, oldest first, living and dead.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the limit is out of bounds.
+    pub fn list(&self, filter: &TokenFilter) -> Result<TokenPage, Error> {
+        let limit = filter.page_size()?;
+        let now = self.core.now();
+        let rows = self.core.store.reader().and_then(|reader| {
+            // One more than a page tells whether there is another.
+            reader.catalogue().list(filter, limit + 1, now)
+        });
+        let rows = rows.map_err(to_error)?;
+        let shown = rows.iter().take(limit as usize);
+        let tokens: Vec<Token> = shown.map(|row| self.show(row, now)).collect();
+        let more = rows.len() > tokens.len();
+        let next = tokens.last().filter(|_| more).map(|token| token.id);
+        Ok(TokenPage { tokens, next })
+    }
+
+    /// How many tokens the filter finds, whatever its page.
+    ///
+    /// # Errors
+    /// See [`Tokens`].
+    pub fn count(&self, filter: &TokenFilter) -> Result<u64, Error> {
+        let now = self.core.now();
+        let count =
+            self.core.store.reader().and_then(|reader| reader.catalogue().count(filter, now));
+        count.map_err(to_error)
+    }
+
+    /// Changes a token, from its next request on.
+    ///
+    /// # Errors
+    /// `InvalidInput` names the field; `NotFound`; `Revoked`, which is final; `AlreadyExists` where the
+    /// name, or the name of a token that comes back to life, is taken.
+    pub fn update(&self, id: TokenId, update: TokenUpdate) -> Result<Token, Error> {
+        update.validate()?;
+        let now = self.core.now();
+        let expiry = update.expiry.map(|expiry| expiry.resolve(now)).transpose()?;
+        let row = self.edit(id, now, move |row| {
+            if let Some(expires_at) = expiry {
+                row.expires_at = expires_at;
+                let alive = expires_at.is_none_or(|expires_at| now < expires_at);
+                if row.state == TokenState::MarkedExpired && alive {
+                    row.state = TokenState::Active;
+                }
+            }
+            apply(row, update);
+        })?;
+        Ok(self.show(&row, now))
+    }
+
+    /// Revokes a token for good, from the next call on. Repeating it is success.
+    ///
+    /// # Errors
+    /// `InvalidInput` where the reason has more than 500 bytes or control characters.
+    pub fn revoke(&self, id: TokenId, reason: &str) -> Result<Revoked, Error> {
+        check_text("reason", reason, 0, 500)?;
+        check_text("actor", self.actor.as_deref().unwrap_or_default(), 0, 320)?;
+        let (now, by) = (self.core.now(), self.actor.clone());
+        let reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
+        self.change(move |catalogue| {
+            let Some(mut row) = catalogue.find_id(id)?.row else {
+                return Ok(unchanged(Revoked::Unknown));
+            };
+            if row.state == TokenState::Revoked {
+                // Logged again all the same: an earlier commit may have been reported as failed.
+                return Ok(Changed { value: Revoked::Already, changes: refused(&row) });
+            }
+            row.state = TokenState::Revoked;
+            (row.revoked_at, row.revoked_by, row.revoke_reason) = (Some(now), by, reason);
+            catalogue.replace(&row)?;
+            Ok(Changed { value: Revoked::Now, changes: refused(&row) })
+        })
+    }
+
+    /// Refuses a token until it is resumed.
+    ///
+    /// # Errors
+    /// `NotFound`; `Revoked`.
+    pub fn suspend(&self, id: TokenId) -> Result<Token, Error> {
+        let now = self.core.now();
+        let row = self.edit(id, now, |row| row.state = TokenState::Suspended)?;
+        Ok(self.show(&row, now))
+    }
+
+    /// Ends a suspension. A token that is past its expiry stays so until that is edited.
+    ///
+    /// # Errors
+    /// `NotFound`; `Revoked`.
+    pub fn resume(&self, id: TokenId) -> Result<Token, Error> {
+        let now = self.core.now();
+        let row = self.edit(id, now, |row| {
+            if row.state == TokenState::Suspended {
+                row.state = TokenState::Active;
+            }
+        })?;
+        Ok(self.show(&row, now))
+    }
+
+    /// Marks the tokens that are past their expiry, which frees their names, in steps of 1,000. They were
+    /// refused before. Returns how many there were.
+    ///
+    /// # Errors
+    /// See [`Tokens`].
+    pub fn mark_expired(&self) -> Result<u64, Error> {
+        let now = self.core.now();
+        let mut marked = 0;
+        loop {
+            let step = self.change(move |catalogue| {
+                let expired = catalogue.expire_due(EXPIRE_STEP, now)?;
+                let refused = Some(TokenState::MarkedExpired);
+                let changes =
+                    expired.iter().map(|token| Change { token: *token, refused }).collect();
+                Ok(Changed { value: expired.len() as u64, changes })
+            })?;
+            marked += step;
+            if step < u64::from(EXPIRE_STEP) {
+                return Ok(marked);
+            }
+        }
+    }
+
+    fn make_opaque(&self) -> Result<(Secret, CredentialKey, String), Error> {
+        let secret = self.core.opaque_prefix.generate()?;
+        let (text, shown) = (secret.expose(), secret.expose().len() - 4);
+        let prefix = &text[..text.find('_').map_or(0, |at| at + 1)];
+        let fragment = format!("{prefix}…{}", &text[shown..]);
+        let key = CredentialKey::Hash(opaque::hash(text));
+        Ok((secret, key, fragment))
+    }
+
+    fn make_jwt(
+        &self,
+        new: &NewToken,
+        now: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Result<(Secret, CredentialKey, String), Error> {
+        let issuer = self.core.issuers.signing_issuer()?.name().to_owned();
+        let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
+        let jti = UuidBuilder::from_unix_timestamp_millis(millis, &random::<10>()?).into_uuid();
+        let jti = jti.to_string();
+        let secret = self.core.issuers.sign(&NewClaims {
+            subject: &new.owner,
+            token_id: &jti,
+            issued_at: now,
+            expires_at,
+            marked: new.kind == TokenKind::Jwt,
+        })?;
+        let fragment = fragment_of(&jti);
+        Ok((secret, CredentialKey::Jwt { issuer, jti }, fragment))
+    }
+
+    fn insert(
+        &self,
+        new: NewToken,
+        key: CredentialKey,
+        fragment: String,
+        expires_at: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Token, Error> {
+        let mut row = new_row(new, fragment, expires_at, now);
+        let row = self.change(move |catalogue| {
+            if catalogue.find(&key)?.row.is_some() {
+                let error = Error::new(ErrorKind::AlreadyExists, "the `jti` is known already");
+                return Err(error.naming("jti").into());
+            }
+            let changes = free_name(catalogue, &row, now)?;
+            row.id = catalogue.insert(&row, &key)?;
+            Ok(Changed { value: row, changes })
+        })?;
+        Ok(self.show(&row, now))
+    }
+
+    /// Reads a row, lets `edit` change it, and writes it back; the token is refused at once where that
+    /// makes it so.
+    fn edit(
+        &self,
+        id: TokenId,
+        now: Timestamp,
+        edit: impl FnOnce(&mut TokenRow) + Send + 'static,
+    ) -> Result<TokenRow, Error> {
+        self.change(move |catalogue| {
+            let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
+            if row.state == TokenState::Revoked {
+                let message = "the token is revoked, and that is final";
+                return Err(Error::new(ErrorKind::Revoked, message).into());
+            }
+            edit(&mut row);
+            let mut changes = free_name(catalogue, &row, now)?;
+            catalogue.replace(&row)?;
+            let refused = Some(row.state).filter(|state| *state != TokenState::Active);
+            changes.push(Change { token: id, refused });
+            Ok(Changed { value: row, changes })
+        })
+    }
+
+    /// Runs a change on the writer's thread. Its changes of authority are logged in its transaction, and
+    /// in force in this process before the commit starts.
+    fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let cache = std::sync::Arc::clone(&self.core.cache);
+        let (sender, receiver) = sync_channel(1);
+        self.core.queue.push_job(Box::new(move |session: &mut Session| {
+            let mut applied: Option<Applied> = None;
+            let outcome = session.change(|catalogue| {
+                let changed = work(catalogue)?;
+                let mut generation = None;
+                for change in &changed.changes {
+                    generation = Some(catalogue.log_change(change.token)?);
+                }
+                applied = generation.map(|generation| cache.apply(changed.changes, generation));
+                Ok(changed.value)
+            });
+            let in_force = applied.is_some();
+            match (&outcome, applied) {
+                (Ok(_), Some(applied)) => cache.committed(applied),
+                (Err(_), Some(applied)) => cache.failed(applied),
+                (_, None) => {}
+            }
+            // Nobody receives where the caller's thread is gone; the change is made all the same.
+            let _ = sender.send(outcome.map_err(|error| change_error(error, in_force)));
+        }));
+        let closed = || Error::new(ErrorKind::Closed, "the tracker is closed");
+        receiver.recv().map_err(|_| closed())?
+    }
+
+    fn show(&self, row: &TokenRow, now: Timestamp) -> Token {
+        row.to_token(self.core.tracked_since, now)
+    }
+}
+
+impl fmt::Debug for Tokens<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tokens").field("actor", &self.actor).finish_non_exhaustive()
+    }
+}
+
+fn change_error(error: CommitError, in_force: bool) -> Error {
+    let unsure = in_force || matches!(error, CommitError::Unknown(_));
+    let source = error.into_inner();
+    if !unsure {
+        return to_error(source);
+    }
+    let message = "the change is in force here but not durable yet: repeat it";
+    Error::new(ErrorKind::NotDurable, message).with_source(source)
+}
+
+/// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which
+/// frees the name.
+fn free_name(
+    catalogue: &Catalogue<'_>,
+    row: &TokenRow,
+    now: Timestamp,
+) -> anyhow::Result<Vec<Change>> {
+    let living = matches!(row.state, TokenState::Active | TokenState::Suspended);
+    let Some(namesake) = catalogue.living_namesake(&row.owner, &row.name)?.filter(|_| living)
+    else {
+        return Ok(Vec::new());
+    };
+    if namesake == row.id {
+        return Ok(Vec::new());
+    }
+    let mut other = catalogue.find_id(namesake)?.row.ok_or_else(not_found)?;
+    if other.expires_at.is_none_or(|expires_at| now < expires_at) {
+        let message = "the `name` is taken by a living token of this owner";
+        return Err(Error::new(ErrorKind::AlreadyExists, message).naming("name").into());
+    }
+    other.state = TokenState::MarkedExpired;
+    catalogue.replace(&other)?;
+    Ok(refused(&other))
+}
+
+fn refused(row: &TokenRow) -> Vec<Change> {
+    vec![Change { token: row.id, refused: Some(row.state) }]
+}
+
+fn unchanged<T>(value: T) -> Changed<T> {
+    Changed { value, changes: Vec::new() }
+}
+
+fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "no such token")
+}
+
+fn future(expires_at: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Error> {
+    if expires_at.is_some_and(|expires_at| expires_at <= now) {
+        return Err(Error::invalid("expires_at", "must be in the future"));
+    }
+    Ok(expires_at)
+}
+
+/// The ends of a `jti`: enough to recognise a token by, and in itself no secret.
+fn fragment_of(jti: &str) -> String {
+    if jti.len() <= 16 || !jti.is_ascii() {
+        return jti.chars().take(16).collect();
+    }
+    format!("{}…{}", &jti[..8], &jti[jti.len() - 4..])
+}
+
+fn new_row(
+    new: NewToken,
+    fragment: String,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> TokenRow {
+    TokenRow {
+        id: TokenId::from_row(0),
+        owner: new.owner,
+        name: new.name,
+        kind: new.kind,
+        state: TokenState::Active,
+        description: new.description,
+        tags: new.tags,
+        scopes: new.scopes,
+        resource: new.resource,
+        metadata: new.metadata,
+        fragment,
+        created_at: now,
+        expires_at,
+        last_used_at: None,
+        revoked_at: None,
+        revoked_by: None,
+        revoke_reason: None,
+    }
+}
+
+fn apply(row: &mut TokenRow, update: TokenUpdate) {
+    row.name = update.name.unwrap_or(std::mem::take(&mut row.name));
+    row.description = update.description.unwrap_or(row.description.take());
+    row.tags = update.tags.unwrap_or(std::mem::take(&mut row.tags));
+    row.scopes = update.scopes.unwrap_or(std::mem::take(&mut row.scopes));
+    row.resource = update.resource.unwrap_or(row.resource.take());
+    row.metadata = update.metadata.unwrap_or(std::mem::take(&mut row.metadata));
+}

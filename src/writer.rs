@@ -1,0 +1,125 @@
+//! The one thread that writes: groups of usage, and administration before them.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::clock::{Clock, deadline};
+use crate::error::{Error, ErrorKind};
+use crate::queue::{Queue, Work};
+use crate::store::{Batch, CommitError, Session, to_error};
+use crate::timestamp::Timestamp;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often a batch is tried again once the tracker is closing: over about three seconds.
+const LAST_TRIES: u32 = 6;
+
+/// A batch that was not committed yet.
+struct Pending {
+    batch: Batch,
+    /// Whether an earlier commit of it may have succeeded.
+    unknown: bool,
+    /// When it is tried again, and how long the pause before that was.
+    due: Instant,
+    pause: Duration,
+    tries_closing: u32,
+}
+
+impl Pending {
+    fn new(batch: Batch) -> Self {
+        let pause = FIRST_PAUSE;
+        Self { batch, unknown: false, due: deadline(pause), pause, tries_closing: 0 }
+    }
+}
+
+struct Writer {
+    queue: Arc<Queue>,
+    session: Session,
+    clock: Arc<dyn Clock>,
+    pending: Option<Pending>,
+}
+
+/// Starts the thread. It ends when the queue is closed and what was in it is written.
+pub(crate) fn start(
+    queue: Arc<Queue>,
+    session: Session,
+    clock: Arc<dyn Clock>,
+) -> Result<JoinHandle<()>, Error> {
+    let writer = Writer { queue, session, clock, pending: None };
+    let thread = std::thread::Builder::new().name("token-tracker-writer".to_owned());
+    thread.spawn(move || writer.run()).map_err(|error| {
+        Error::new(ErrorKind::Storage, "the writer's thread cannot be started")
+            .with_source(error.into())
+    })
+}
+
+impl Writer {
+    fn run(mut self) {
+        // However this thread ends, nobody may wait for it for ever.
+        let _end = EndQueue(Arc::clone(&self.queue));
+        loop {
+            match self.queue.next(self.pending.as_ref().map(|pending| pending.due)) {
+                Work::Commit(batch) => self.write(Pending::new(batch)),
+                Work::Retry => {
+                    let pending = self.pending.take();
+                    pending.into_iter().for_each(|pending| self.write(pending));
+                }
+                Work::Job(job) => job(&mut self.session),
+                Work::End => break,
+            }
+            if self.pending.as_ref().is_some_and(|pending| pending.tries_closing > LAST_TRIES) {
+                return;
+            }
+        }
+        // An end that cannot be marked is reported as unclean at the next open, which it is.
+        let _ = self.session.close(Timestamp::from(self.clock.now()));
+    }
+
+    fn write(&mut self, mut pending: Pending) {
+        match self.commit(&mut pending) {
+            Ok(last_used_writes) => self.queue.committed(last_used_writes),
+            Err(error) => {
+                self.queue.failed(to_error(error).to_string(), pending.unknown);
+                if self.queue.is_closed() {
+                    pending.tries_closing += 1;
+                    std::thread::sleep(pending.pause);
+                }
+                pending.due = deadline(pending.pause);
+                pending.pause = (pending.pause * 2).min(LONGEST_PAUSE);
+                self.pending = Some(pending);
+            }
+        }
+    }
+
+    /// Commits a batch once, whatever an earlier try came to: it is asked first.
+    fn commit(&mut self, pending: &mut Pending) -> anyhow::Result<u64> {
+        if pending.unknown {
+            if self.session.was_committed()? {
+                return Ok(0);
+            }
+            pending.unknown = false;
+        }
+        match self.session.commit(&pending.batch) {
+            Ok(last_used_writes) => Ok(last_used_writes),
+            Err(CommitError::RolledBack(error)) => Err(error),
+            Err(CommitError::Unknown(error)) => {
+                pending.unknown = true;
+                if self.session.was_committed()? {
+                    return Ok(0);
+                }
+                pending.unknown = false;
+                Err(error)
+            }
+        }
+    }
+}
+
+struct EndQueue(Arc<Queue>);
+
+impl Drop for EndQueue {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
