@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cache::Cache;
 use crate::clock::{Clock, SystemClock};
+use crate::durability::Durability;
 use crate::error::Error;
 use crate::follower::Follower;
 use crate::jwt::{Issuers, JwtIssuer, JwtKey};
@@ -18,31 +19,6 @@ use crate::store::{Session, Store, StoreOptions, to_error};
 use crate::timestamp::Timestamp;
 use crate::tracker::{Parts, TokenTracker};
 use crate::writer;
-
-/// When a record is acknowledged, and what that is worth.
-///
-/// | mode | acknowledged when | process killed | power lost |
-/// |---|---|---|---|
-/// | `Buffered` | it is in the queue | loses at most the window (the queue, while health is degraded) | that, and what the disk had not synced |
-/// | `Committed` | its group is committed | loses nothing acknowledged | what the disk had not synced |
-/// | `Synced` | its group is synced | loses nothing acknowledged | loses nothing acknowledged |
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum Durability {
-    /// The receipt of a record resolves at once. The default.
-    #[default]
-    Buffered,
-    /// The receipt resolves when the record's group is committed (`synchronous=NORMAL`).
-    Committed,
-    /// The receipt resolves when the record's group is on the disk (`synchronous=FULL`).
-    Synced,
-}
-
-impl Durability {
-    pub(crate) fn acknowledges_commit(self) -> bool {
-        self != Self::Buffered
-    }
-}
 
 /// Opens a [`TokenTracker`].
 ///

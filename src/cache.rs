@@ -42,20 +42,18 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct CacheKey(u128);
 
-/// A change of a token's authority, and the state that refuses it from now on if one does.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Change {
-    pub(crate) token: TokenId,
-    pub(crate) refused: Option<TokenState>,
-}
-
-/// A change that is applied and whose commit is under way.
+/// Changes that are applied and whose commit is under way.
 #[derive(Debug)]
-#[must_use = "a change is settled by `committed` or `failed`"]
 pub(crate) struct Applied {
-    changes: Vec<Change>,
     generation: u64,
     before: u64,
+}
+
+impl Applied {
+    /// What the commit makes the newest generation.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
 }
 
 /// What may be made of a look-up.
@@ -92,6 +90,10 @@ struct Refusal {
     state: TokenState,
     /// A look-up that is as new as this has seen the change. `u64::MAX` until it is committed.
     visible_from: u64,
+    /// How many callers wait for the commit of a refusal of this token.
+    waiting: u32,
+    /// A commit failed that its caller was told of. The refusal stays until one succeeds.
+    lasting: bool,
 }
 
 impl Cache {
@@ -172,37 +174,69 @@ impl Cache {
         gate.refusals.get(&token).is_some_and(|refusal| generation < refusal.visible_from)
     }
 
-    /// Applies changes before their commit starts: from here on no look-up of before is inserted, and
-    /// those refused are refused. `generation` is what the commit will make the newest one.
-    pub(crate) fn apply(&self, changes: Vec<Change>, generation: u64) -> Applied {
+    /// Refuses a token from now on, before its change even begins. Settled by one of
+    /// [`Cache::refusal_committed`], [`Cache::refusal_failed`] and [`Cache::refusal_withdrawn`].
+    pub(crate) fn refuse(&self, token: TokenId, state: TokenState) {
         let mut gate = self.gate.lock();
-        let before = gate.generation;
-        gate.generation = before.max(generation);
-        for change in &changes {
-            gate.retire(change.token);
-            // Where this change refuses nothing, an earlier refusal stays until it is committed.
-            if let Some(state) = change.refused {
-                gate.refusals.insert(change.token, Refusal { state, visible_from: u64::MAX });
-            }
+        gate.retire(token);
+        let refusal = gate.refusals.entry(token).or_insert(Refusal {
+            state,
+            visible_from: u64::MAX,
+            waiting: 0,
+            lasting: false,
+        });
+        if refusal.state != TokenState::Revoked {
+            refusal.state = state;
         }
-        Applied { changes, generation, before }
+        refusal.visible_from = u64::MAX;
+        refusal.waiting += 1;
     }
 
-    /// The commit succeeded.
-    pub(crate) fn committed(&self, applied: Applied) {
+    /// The refusal is committed: whoever reads the store at this generation sees it there.
+    pub(crate) fn refusal_committed(&self, token: TokenId, generation: u64) {
         let mut gate = self.gate.lock();
-        for change in &applied.changes {
-            if let Some(refusal) = gate.refusals.get_mut(&change.token) {
-                refusal.visible_from = applied.generation;
-            }
-        }
+        gate.settle(token, |refusal| {
+            refusal.lasting = false;
+            refusal.visible_from = generation;
+        });
         gate.let_go_of_refusals();
     }
 
-    /// The commit failed, or may have: what was to be refused stays refused in this process.
-    pub(crate) fn failed(&self, applied: Applied) {
+    /// The commit failed, or may have: the token stays refused in this process.
+    pub(crate) fn refusal_failed(&self, token: TokenId) {
+        self.gate.lock().settle(token, |refusal| refusal.lasting = true);
+    }
+
+    /// There was nothing to refuse. The row as it is counts again.
+    pub(crate) fn refusal_withdrawn(&self, token: TokenId) {
         let mut gate = self.gate.lock();
-        gate.generation = applied.before;
+        let generation = gate.generation;
+        gate.settle(token, |refusal| refusal.visible_from = generation);
+    }
+
+    /// The token was brought back, as of this generation: what refused it before no longer does.
+    pub(crate) fn refusal_lifted(&self, token: TokenId, generation: u64) {
+        let mut gate = self.gate.lock();
+        if let Some(refusal) = gate.refusals.get_mut(&token).filter(|refusal| refusal.waiting == 0)
+        {
+            refusal.lasting = false;
+            refusal.visible_from = generation;
+        }
+    }
+
+    /// Applies changes before their commit starts: from here on no look-up of before is inserted.
+    /// `generation` is what the commit will make the newest one.
+    pub(crate) fn apply(&self, tokens: &[TokenId], generation: u64) -> Applied {
+        let mut gate = self.gate.lock();
+        let before = gate.generation;
+        gate.generation = before.max(generation);
+        tokens.iter().for_each(|token| gate.retire(*token));
+        Applied { generation, before }
+    }
+
+    /// The commit failed, or may have: if it did happen, the follower reads of it.
+    pub(crate) fn failed(&self, applied: &Applied) {
+        self.gate.lock().generation = applied.before;
     }
 
     /// Takes note of changes that were read from the store; `None` stands for all tokens.
@@ -217,6 +251,16 @@ impl Cache {
 }
 
 impl Gate {
+    /// One caller less waits for the commit of a refusal. With others still waiting it stays in force.
+    fn settle(&mut self, token: TokenId, settle: impl FnOnce(&mut Refusal)) {
+        let Some(refusal) = self.refusals.get_mut(&token) else { return };
+        refusal.waiting = refusal.waiting.saturating_sub(1);
+        settle(refusal);
+        if refusal.waiting > 0 || refusal.lasting {
+            refusal.visible_from = u64::MAX;
+        }
+    }
+
     fn retire(&mut self, token: TokenId) {
         if let Some(live) = self.tokens.remove(&token) {
             live.retire();

@@ -5,6 +5,7 @@ use std::fmt;
 use crate::identity::Identity;
 use crate::reason::DenialReason;
 use crate::ticket::Ticket;
+use crate::token::check_scope;
 
 /// A refusal of [`authenticate`](crate::TokenTracker::authenticate): an answer, not a failure.
 ///
@@ -49,7 +50,8 @@ impl Denied {
         scope: Option<&str>,
     ) -> Self {
         let realm = realm.map(str::to_owned);
-        let scope = scope.filter(|_| reason == DenialReason::MissingScope).map(str::to_owned);
+        let shown = |scope: &&str| reason == DenialReason::MissingScope && is_scope(scope);
+        let scope = scope.filter(shown).map(str::to_owned);
         let ticket = Some(ticket);
         Self { inner: Box::new(Inner { reason, identity: Some(identity), ticket, realm, scope }) }
     }
@@ -115,6 +117,11 @@ impl fmt::Display for Denied {
 }
 
 impl std::error::Error for Denied {}
+
+/// Whether a text may stand between quotes as the `scope` attribute (RFC 6750 §3).
+fn is_scope(scope: &str) -> bool {
+    scope.split(' ').all(|token| check_scope(token).is_ok())
+}
 
 #[cfg(test)]
 mod tests {

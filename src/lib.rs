@@ -64,6 +64,7 @@ mod builder;
 mod cache;
 mod clock;
 mod denial;
+mod durability;
 mod error;
 mod follower;
 mod health;
@@ -94,9 +95,10 @@ mod usage;
 mod writer;
 
 // The public interface is:
-pub use builder::{Builder, Durability};
+pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use denial::Denied;
+pub use durability::Durability;
 pub use error::{Error, ErrorKind};
 pub use health::Health;
 pub use identity::Identity;

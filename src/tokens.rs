@@ -1,11 +1,12 @@
 //! The catalogue for administrators, and the one place that keeps cache and store coherent.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use uuid::Builder as UuidBuilder;
 
-use crate::cache::{Applied, Change};
+use crate::cache::Applied;
 use crate::error::{Error, ErrorKind};
 use crate::jwt::NewClaims;
 use crate::opaque;
@@ -41,8 +42,8 @@ pub enum Revoked {
 ///
 /// # Errors
 /// Each call fails with `Closed` once the tracker is closed, and with `Storage` or `Busy` where the file
-/// cannot be read or written. Where a change was in force before its commit failed, the kind is
-/// `NotDurable`: a refusal stays in this process, and the call is to be repeated.
+/// cannot be read or written. The kind is `NotDurable` where a refusal is in force in this process and
+/// could not be stored, and where it is unknown whether a change was: the call is to be repeated.
 #[derive(Clone)]
 pub struct Tokens<'t> {
     core: &'t Core,
@@ -52,7 +53,8 @@ pub struct Tokens<'t> {
 /// What a change of the catalogue comes to.
 struct Changed<T> {
     value: T,
-    changes: Vec<Change>,
+    /// Whose authority changes with it.
+    tokens: Vec<TokenId>,
 }
 
 impl<'t> Tokens<'t> {
@@ -152,15 +154,17 @@ impl<'t> Tokens<'t> {
         update.validate()?;
         let now = self.core.now();
         let expiry = update.expiry.map(|expiry| expiry.resolve(now)).transpose()?;
-        let row = self.edit(id, now, move |row| {
-            if let Some(expires_at) = expiry {
-                row.expires_at = expires_at;
-                let alive = expires_at.is_none_or(|expires_at| now < expires_at);
-                if row.state == TokenState::MarkedExpired && alive {
-                    row.state = TokenState::Active;
+        let (row, _) = self.change(move |catalogue| {
+            edit(catalogue, id, now, |row| {
+                if let Some(expires_at) = expiry {
+                    row.expires_at = expires_at;
+                    let alive = expires_at.is_none_or(|expires_at| now < expires_at);
+                    if row.state == TokenState::MarkedExpired && alive {
+                        row.state = TokenState::Active;
+                    }
                 }
-            }
-            apply(row, update);
+                apply(row, update);
+            })
         })?;
         Ok(self.show(&row, now))
     }
@@ -174,28 +178,29 @@ impl<'t> Tokens<'t> {
         check_text("actor", self.actor.as_deref().unwrap_or_default(), 0, 320)?;
         let (now, by) = (self.core.now(), self.actor.clone());
         let reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
-        self.change(move |catalogue| {
+        self.refuse(id, TokenState::Revoked, move |catalogue| {
             let Some(mut row) = catalogue.find_id(id)?.row else {
                 return Ok(unchanged(Revoked::Unknown));
             };
             if row.state == TokenState::Revoked {
-                // Logged again all the same: an earlier commit may have been reported as failed.
-                return Ok(Changed { value: Revoked::Already, changes: refused(&row) });
+                return Ok(unchanged(Revoked::Already));
             }
             row.state = TokenState::Revoked;
             (row.revoked_at, row.revoked_by, row.revoke_reason) = (Some(now), by, reason);
             catalogue.replace(&row)?;
-            Ok(Changed { value: Revoked::Now, changes: refused(&row) })
+            Ok(Changed { value: Revoked::Now, tokens: vec![id] })
         })
     }
 
-    /// Refuses a token until it is resumed.
+    /// Refuses a token until it is resumed, from the next call on.
     ///
     /// # Errors
     /// `NotFound`; `Revoked`.
     pub fn suspend(&self, id: TokenId) -> Result<Token, Error> {
         let now = self.core.now();
-        let row = self.edit(id, now, |row| row.state = TokenState::Suspended)?;
+        let row = self.refuse(id, TokenState::Suspended, move |catalogue| {
+            edit(catalogue, id, now, |row| row.state = TokenState::Suspended)
+        })?;
         Ok(self.show(&row, now))
     }
 
@@ -205,11 +210,14 @@ impl<'t> Tokens<'t> {
     /// `NotFound`; `Revoked`.
     pub fn resume(&self, id: TokenId) -> Result<Token, Error> {
         let now = self.core.now();
-        let row = self.edit(id, now, |row| {
-            if row.state == TokenState::Suspended {
-                row.state = TokenState::Active;
-            }
+        let (row, generation) = self.change(move |catalogue| {
+            edit(catalogue, id, now, |row| {
+                if row.state == TokenState::Suspended {
+                    row.state = TokenState::Active;
+                }
+            })
         })?;
+        self.core.cache.refusal_lifted(id, generation);
         Ok(self.show(&row, now))
     }
 
@@ -222,12 +230,9 @@ impl<'t> Tokens<'t> {
         let now = self.core.now();
         let mut marked = 0;
         loop {
-            let step = self.change(move |catalogue| {
-                let expired = catalogue.expire_due(EXPIRE_STEP, now)?;
-                let refused = Some(TokenState::MarkedExpired);
-                let changes =
-                    expired.iter().map(|token| Change { token: *token, refused }).collect();
-                Ok(Changed { value: expired.len() as u64, changes })
+            let (step, _) = self.change(move |catalogue| {
+                let tokens = catalogue.expire_due(EXPIRE_STEP, now)?;
+                Ok(Changed { value: tokens.len() as u64, tokens })
             })?;
             marked += step;
             if step < u64::from(EXPIRE_STEP) {
@@ -275,71 +280,71 @@ impl<'t> Tokens<'t> {
         now: Timestamp,
     ) -> Result<Token, Error> {
         let mut row = new_row(new, fragment, expires_at, now);
-        let row = self.change(move |catalogue| {
+        let (row, _) = self.change(move |catalogue| {
             if catalogue.find(&key)?.row.is_some() {
                 let error = Error::new(ErrorKind::AlreadyExists, "the `jti` is known already");
                 return Err(error.naming("jti").into());
             }
-            let changes = free_name(catalogue, &row, now)?;
+            let tokens = free_name(catalogue, &row, now)?;
             row.id = catalogue.insert(&row, &key)?;
-            Ok(Changed { value: row, changes })
+            Ok(Changed { value: row, tokens })
         })?;
         Ok(self.show(&row, now))
     }
 
-    /// Reads a row, lets `edit` change it, and writes it back; the token is refused at once where that
-    /// makes it so.
-    fn edit(
+    /// Runs a change that refuses a token. The token is refused in this process before the change even
+    /// begins, and stays so if it cannot be stored.
+    fn refuse<T: Send + 'static>(
         &self,
         id: TokenId,
-        now: Timestamp,
-        edit: impl FnOnce(&mut TokenRow) + Send + 'static,
-    ) -> Result<TokenRow, Error> {
-        self.change(move |catalogue| {
-            let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
-            if row.state == TokenState::Revoked {
-                let message = "the token is revoked, and that is final";
-                return Err(Error::new(ErrorKind::Revoked, message).into());
+        state: TokenState,
+        work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let cache = &self.core.cache;
+        cache.refuse(id, state);
+        match self.change(work) {
+            Ok((value, generation)) => {
+                cache.refusal_committed(id, generation);
+                Ok(value)
             }
-            edit(&mut row);
-            let mut changes = free_name(catalogue, &row, now)?;
-            catalogue.replace(&row)?;
-            let refused = Some(row.state).filter(|state| *state != TokenState::Active);
-            changes.push(Change { token: id, refused });
-            Ok(Changed { value: row, changes })
-        })
+            Err(error) if is_answer(&error) => {
+                cache.refusal_withdrawn(id);
+                Err(error)
+            }
+            Err(error) => {
+                cache.refusal_failed(id);
+                let message = "the refusal is in force here but not durable yet: repeat it";
+                Err(Error::new(ErrorKind::NotDurable, message).with_source(error.into()))
+            }
+        }
     }
 
     /// Runs a change on the writer's thread. Its changes of authority are logged in its transaction, and
-    /// in force in this process before the commit starts.
+    /// applied in this process before the commit starts. Returns the generation with its value.
     fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let cache = std::sync::Arc::clone(&self.core.cache);
+    ) -> Result<(T, u64), Error> {
+        let cache = Arc::clone(&self.core.cache);
         let (sender, receiver) = sync_channel(1);
         self.core.queue.push_job(Box::new(move |session: &mut Session| {
             let mut applied: Option<Applied> = None;
             let outcome = session.change(|catalogue| {
                 let changed = work(catalogue)?;
-                let mut generation = None;
-                for change in &changed.changes {
-                    generation = Some(catalogue.log_change(change.token)?);
+                for token in &changed.tokens {
+                    catalogue.log_change(*token)?;
                 }
-                applied = generation.map(|generation| cache.apply(changed.changes, generation));
-                Ok(changed.value)
+                let generation = catalogue.generation()?;
+                let applied = applied.insert(cache.apply(&changed.tokens, generation));
+                Ok((changed.value, applied.generation()))
             });
-            let in_force = applied.is_some();
-            match (&outcome, applied) {
-                (Ok(_), Some(applied)) => cache.committed(applied),
-                (Err(_), Some(applied)) => cache.failed(applied),
-                (_, None) => {}
+            if let (Err(_), Some(applied)) = (&outcome, &applied) {
+                cache.failed(applied);
             }
             // Nobody receives where the caller's thread is gone; the change is made all the same.
-            let _ = sender.send(outcome.map_err(|error| change_error(error, in_force)));
+            let _ = sender.send(outcome.map_err(change_error));
         }));
-        let closed = || Error::new(ErrorKind::Closed, "the tracker is closed");
-        receiver.recv().map_err(|_| closed())?
+        receiver.recv().map_err(|_| Error::new(ErrorKind::Closed, "the tracker is closed"))?
     }
 
     fn show(&self, row: &TokenRow, now: Timestamp) -> Token {
@@ -353,14 +358,40 @@ impl fmt::Debug for Tokens<'_> {
     }
 }
 
-fn change_error(error: CommitError, in_force: bool) -> Error {
-    let unsure = in_force || matches!(error, CommitError::Unknown(_));
-    let source = error.into_inner();
-    if !unsure {
-        return to_error(source);
+fn change_error(error: CommitError) -> Error {
+    match error {
+        CommitError::RolledBack(error) => to_error(error),
+        CommitError::Unknown(error) => {
+            let message = "the change may be stored or not: repeat it";
+            Error::new(ErrorKind::NotDurable, message).with_source(error)
+        }
     }
-    let message = "the change is in force here but not durable yet: repeat it";
-    Error::new(ErrorKind::NotDurable, message).with_source(source)
+}
+
+/// Whether the catalogue answered, as against failed.
+fn is_answer(error: &Error) -> bool {
+    use ErrorKind::{AlreadyExists, InvalidInput, NotFound, Revoked};
+    matches!(error.kind(), AlreadyExists | InvalidInput | NotFound | Revoked)
+}
+
+/// Reads a row, lets `edit` change it, and writes it back.
+fn edit(
+    catalogue: &Catalogue<'_>,
+    id: TokenId,
+    now: Timestamp,
+    edit: impl FnOnce(&mut TokenRow),
+) -> anyhow::Result<Changed<TokenRow>> {
+    let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
+    if row.state == TokenState::Revoked {
+        return Err(
+            Error::new(ErrorKind::Revoked, "the token is revoked, and that is final").into()
+        );
+    }
+    edit(&mut row);
+    let mut tokens = free_name(catalogue, &row, now)?;
+    catalogue.replace(&row)?;
+    tokens.push(id);
+    Ok(Changed { value: row, tokens })
 }
 
 /// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which
@@ -369,7 +400,7 @@ fn free_name(
     catalogue: &Catalogue<'_>,
     row: &TokenRow,
     now: Timestamp,
-) -> anyhow::Result<Vec<Change>> {
+) -> anyhow::Result<Vec<TokenId>> {
     let living = matches!(row.state, TokenState::Active | TokenState::Suspended);
     let Some(namesake) = catalogue.living_namesake(&row.owner, &row.name)?.filter(|_| living)
     else {
@@ -385,15 +416,11 @@ fn free_name(
     }
     other.state = TokenState::MarkedExpired;
     catalogue.replace(&other)?;
-    Ok(refused(&other))
-}
-
-fn refused(row: &TokenRow) -> Vec<Change> {
-    vec![Change { token: row.id, refused: Some(row.state) }]
+    Ok(vec![namesake])
 }
 
 fn unchanged<T>(value: T) -> Changed<T> {
-    Changed { value, changes: Vec::new() }
+    Changed { value, tokens: Vec::new() }
 }
 
 fn not_found() -> Error {

@@ -1,0 +1,160 @@
+//! Accounts balance: accepted = stored + buffered + dropped, at every moment and at the end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use token_tracker::{Durability, ErrorKind, Usage};
+
+use crate::support::{Database, access, assert_balanced, builder, in_memory, opaque, records};
+
+#[test]
+fn accounts_balance_at_every_moment_under_load() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.queue_capacity(500).group_size(50).open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                assert_balanced(&tracker);
+            }
+        });
+        let writers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        tracker.record(Usage::of(access(&tracker, &issued)).status(200));
+                    }
+                })
+            })
+            .collect();
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        done.store(true, Ordering::Relaxed);
+        watcher.join().unwrap();
+    });
+    tracker.flush().unwrap();
+    let health = tracker.health();
+    assert_eq!((health.accepted, health.buffered), (6_000, 0));
+    let total = tracker.stats().all().summary().unwrap().total;
+    assert_eq!((total, total + health.dropped), (health.stored, 6_000));
+}
+
+#[test]
+fn full_queue_drops_counts_and_tells() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let builder = builder.queue_capacity(10).busy_timeout(Duration::from_millis(10));
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    tracker.flush().unwrap();
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let receipts: Vec<_> =
+        (0..40).map(|_| tracker.record(Usage::of(access(&tracker, &issued)).status(200))).collect();
+    let accepted = receipts.iter().filter(|receipt| receipt.is_accepted()).count() as u64;
+    let health = tracker.health();
+    assert!(accepted >= 10 && accepted < 40, "{accepted}");
+    assert_eq!((health.dropped, health.buffered), (40 - accepted, accepted));
+    let lost = receipts.into_iter().find(|receipt| !receipt.is_accepted()).unwrap();
+    assert_eq!(lost.wait().unwrap_err().kind(), ErrorKind::Lost);
+    other.execute_batch("ROLLBACK").unwrap();
+    crate::support::eventually("stored", || tracker.flush().is_ok());
+    assert_eq!(tracker.health().stored, accepted);
+}
+
+#[test]
+fn back_pressure_waits_for_room_and_loses_nothing() {
+    let (builder, _clock) = builder();
+    let tracker = builder.queue_capacity(4).group_size(2).in_memory().unwrap();
+    let issued = opaque(&tracker, "laptop");
+    for _ in 0..100 {
+        let usage = Usage::of(access(&tracker, &issued)).status(200);
+        assert!(tracker.record_blocking(usage).is_accepted());
+    }
+    assert_eq!(records(&tracker, issued.token.id).len(), 100);
+    assert_eq!(tracker.health().dropped, 0);
+}
+
+#[test]
+fn receipt_resolves_when_the_record_can_be_queried() {
+    for durability in [Durability::Committed, Durability::Synced] {
+        let database = Database::new();
+        let (builder, _clock) = builder();
+        let tracker = builder.durability(durability).open(database.path()).unwrap();
+        let issued = opaque(&tracker, "laptop");
+        for count in 1..=5 {
+            let usage = Usage::of(access(&tracker, &issued)).status(200);
+            tracker.record(usage).wait().unwrap();
+            assert_eq!(database.number("SELECT count(*) FROM usage_log"), count);
+        }
+    }
+}
+
+#[test]
+fn receipt_can_be_waited_for_a_while_and_again() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let builder = builder.durability(Durability::Committed).busy_timeout(Duration::from_millis(10));
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let receipt = tracker.record(Usage::of(access(&tracker, &issued)).status(200));
+    let error = receipt.wait_for(Duration::from_millis(50)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    other.execute_batch("ROLLBACK").unwrap();
+    receipt.wait().unwrap();
+}
+
+#[test]
+fn last_handle_dropped_writes_everything() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let clone = tracker.clone();
+    (0..50).for_each(|_| drop(tracker.record(Usage::of(access(&tracker, &issued)).status(200))));
+    drop(tracker);
+    drop(clone);
+    assert_eq!(database.number("SELECT count(*) FROM usage_log"), 50);
+    assert_eq!(database.number("SELECT count(*) FROM writers WHERE closed_at IS NULL"), 0);
+}
+
+#[test]
+fn handle_dropped_while_a_ticket_lives_neither_blocks_nor_loses_what_was_recorded() {
+    let (tracker, _clock) = in_memory();
+    let issued = opaque(&tracker, "laptop");
+    let (one, two) = (access(&tracker, &issued), access(&tracker, &issued));
+    tracker.record(Usage::of(one).status(200));
+    drop(tracker);
+    assert!(!two.is_settled());
+    drop(two);
+}
+
+#[test]
+fn closing_twice_and_using_what_is_closed_are_errors_and_no_more() {
+    let (tracker, _clock) = in_memory();
+    let issued = opaque(&tracker, "laptop");
+    tracker.close().unwrap();
+    tracker.close().unwrap();
+    assert!(tracker.health().closed);
+    assert!(tracker.flush().is_ok(), "there is nothing to flush");
+    let closed = token_tracker::NewToken::opaque("alice", "late");
+    assert_eq!(tracker.tokens().issue(closed).unwrap_err().kind(), ErrorKind::Closed);
+    assert!(tracker.tokens().revoke(issued.token.id, "").is_err());
+    assert!(tracker.authenticate(&issued.secret).is_err(), "revoked here all the same");
+}
+
+#[test]
+fn closing_over_a_storage_that_fails_gives_up_and_counts_what_it_loses() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    database.execute("ALTER TABLE usage_log RENAME TO lost");
+    drop(access(&tracker, &issued));
+    assert_eq!(tracker.close().unwrap_err().kind(), ErrorKind::Lost);
+    let health = tracker.health();
+    assert_eq!((health.accepted, health.dropped, health.stored), (1, 1, 0));
+}

@@ -1,0 +1,17 @@
+//! The promises of the library, a file each.
+
+mod accounts;
+mod architecture;
+mod bounds;
+mod catalogue;
+mod credentials;
+mod durability;
+mod last_use;
+mod opening;
+mod processes;
+mod refusals;
+mod revocation;
+mod secrecy;
+mod statistics;
+mod support;
+mod tickets;

@@ -1,0 +1,198 @@
+//! A revoked token that is accepted once more is the failure that this library exists to prevent.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use token_tracker::{
+    AuthRequest, DenialReason, ErrorKind, NewToken, Revoked, TokenStatus, TokenUpdate,
+};
+
+use crate::support::{
+    Database, accepted, access, builder, denied, eventually, in_memory, jwt, opaque, records,
+};
+
+#[test]
+fn revoked_token_is_refused_from_the_cache_by_the_next_call() {
+    let (tracker, _clock) = in_memory();
+    for issued in [jwt(&tracker, "jwt"), opaque(&tracker, "opaque")] {
+        assert!(accepted(&tracker, &issued) && accepted(&tracker, &issued), "cached");
+        assert_eq!(tracker.tokens().revoke(issued.token.id, "leaked").unwrap(), Revoked::Now);
+        assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Revoked);
+        assert_eq!(tracker.tokens().revoke(issued.token.id, "again").unwrap(), Revoked::Already);
+        assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Revoked);
+    }
+}
+
+#[test]
+fn revocation_keeps_who_when_and_why_of_the_first_time() {
+    let (tracker, clock) = in_memory();
+    let issued = opaque(&tracker, "laptop");
+    let at = token_tracker::Clock::now(&clock);
+    tracker.tokens().acting_as("carol").revoke(issued.token.id, "left the company").unwrap();
+    clock.advance(Duration::from_secs(60));
+    tracker.tokens().acting_as("dave").revoke(issued.token.id, "other").unwrap();
+    let token = tracker.tokens().get(issued.token.id).unwrap();
+    let revocation = token.revocation.unwrap();
+    assert_eq!(token.status, TokenStatus::Revoked);
+    assert_eq!(revocation.at, at);
+    assert_eq!(revocation.by.as_deref(), Some("carol"));
+    assert_eq!(revocation.reason.as_deref(), Some("left the company"));
+}
+
+#[test]
+fn revoking_what_is_unknown_is_success_without_effect() {
+    let (tracker, _clock) = in_memory();
+    let unknown = "987654".parse().unwrap();
+    assert_eq!(tracker.tokens().revoke(unknown, "").unwrap(), Revoked::Unknown);
+    assert_eq!(tracker.tokens().get(unknown).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn revoked_token_is_refused_by_every_call_that_starts_after_the_revocation_began() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let revoked = AtomicBool::new(false);
+    for round in 0..50 {
+        let issued = opaque(&tracker, &format!("token {round}"));
+        revoked.store(false, Ordering::SeqCst);
+        std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..3)
+                .map(|_| {
+                    scope.spawn(|| {
+                        while !revoked.load(Ordering::SeqCst) {
+                            let _ = tracker.authenticate(&issued.secret);
+                        }
+                        accepted(&tracker, &issued)
+                    })
+                })
+                .collect();
+            tracker.tokens().revoke(issued.token.id, "").unwrap();
+            revoked.store(true, Ordering::SeqCst);
+            for caller in callers {
+                assert!(!caller.join().unwrap(), "accepted after its revocation");
+            }
+        });
+    }
+}
+
+#[test]
+fn revocation_that_cannot_be_stored_is_in_force_all_the_same_and_says_so() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.busy_timeout(Duration::from_millis(20)).open(database.path()).unwrap();
+    let cached = opaque(&tracker, "cached");
+    let fresh = opaque(&tracker, "not seen before");
+    assert!(accepted(&tracker, &cached));
+
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    for issued in [&cached, &fresh] {
+        let error = tracker.tokens().revoke(issued.token.id, "leaked").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotDurable);
+        assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Revoked);
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+
+    let update = TokenUpdate::new().description(Some("edited meanwhile".to_owned()));
+    tracker.tokens().update(cached.token.id, update).unwrap();
+    assert_eq!(denied(&tracker, &cached.secret).reason(), DenialReason::Revoked);
+
+    assert_eq!(tracker.tokens().revoke(cached.token.id, "leaked").unwrap(), Revoked::Now);
+    assert_eq!(tracker.tokens().get(cached.token.id).unwrap().status, TokenStatus::Revoked);
+}
+
+#[test]
+fn refusal_that_turns_out_to_be_none_is_taken_back() {
+    let (tracker, _clock) = in_memory();
+    let first = opaque(&tracker, "same name");
+    tracker.tokens().revoke(first.token.id, "").unwrap();
+    assert_eq!(tracker.tokens().suspend(first.token.id).unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(denied(&tracker, &first.secret).reason(), DenialReason::Revoked);
+}
+
+#[test]
+fn suspension_is_in_force_until_resumed() {
+    let (tracker, _clock) = in_memory();
+    let issued = jwt(&tracker, "nightly");
+    assert!(accepted(&tracker, &issued));
+    assert_eq!(tracker.tokens().suspend(issued.token.id).unwrap().status, TokenStatus::Suspended);
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Suspended);
+    assert_eq!(tracker.tokens().resume(issued.token.id).unwrap().status, TokenStatus::Active);
+    assert!(accepted(&tracker, &issued) && accepted(&tracker, &issued));
+    tracker.tokens().revoke(issued.token.id, "").unwrap();
+    assert_eq!(tracker.tokens().resume(issued.token.id).unwrap_err().kind(), ErrorKind::Revoked);
+}
+
+#[test]
+fn changed_scopes_count_on_the_next_request() {
+    let (tracker, _clock) = in_memory();
+    let new = NewToken::opaque("alice", "laptop").scopes(["items:read", "items:write"]);
+    let issued = tracker.tokens().issue(new).unwrap();
+    let writing = || AuthRequest::from(&issued.secret).scope("items:write");
+    assert!(tracker.authenticate(writing()).is_ok());
+    let less = TokenUpdate::new().scopes(["items:read"]);
+    tracker.tokens().update(issued.token.id, less).unwrap();
+    let denied = denied(&tracker, writing());
+    assert_eq!((denied.reason(), denied.status()), (DenialReason::MissingScope, 403));
+    let more = TokenUpdate::new().scopes(["items:write"]);
+    tracker.tokens().update(issued.token.id, more).unwrap();
+    assert!(tracker.authenticate(writing()).is_ok());
+}
+
+#[test]
+fn expired_revoked_and_suspended_tokens_are_each_recorded_with_their_own_reason() {
+    let (tracker, clock) = in_memory();
+    let short = NewToken::jwt("alice", "short").expires_in(Duration::from_secs(60));
+    let expired = tracker.tokens().issue(short).unwrap();
+    let (revoked, suspended) = (opaque(&tracker, "revoked"), jwt(&tracker, "suspended"));
+    assert!(accepted(&tracker, &expired), "and cached");
+    clock.advance(Duration::from_secs(60));
+    tracker.tokens().revoke(revoked.token.id, "").unwrap();
+    tracker.tokens().suspend(suspended.token.id).unwrap();
+    for (issued, reason) in [
+        (&expired, DenialReason::Expired),
+        (&revoked, DenialReason::Revoked),
+        (&suspended, DenialReason::Suspended),
+    ] {
+        assert_eq!(denied(&tracker, &issued.secret).reason(), reason);
+        let record = records(&tracker, issued.token.id).remove(0);
+        assert_eq!((record.outcome.reason(), record.status), (Some(reason), 401));
+    }
+}
+
+#[test]
+fn other_trackers_on_the_file_follow_within_a_quarter_of_a_second() {
+    let database = Database::new();
+    let one = builder().0.open(database.path()).unwrap();
+    let two = token_tracker::TokenTracker::builder()
+        .jwt_key(crate::support::key())
+        .open(database.path())
+        .unwrap();
+    let issued = opaque(&one, "shared");
+    for _ in 0..10 {
+        one.tokens().resume(issued.token.id).unwrap();
+        eventually("accepted by the other", || accepted(&two, &issued));
+        one.tokens().suspend(issued.token.id).unwrap();
+        std::thread::sleep(Duration::from_millis(250));
+        assert!(!accepted(&two, &issued), "accepted 250 ms after its suspension was committed");
+    }
+}
+
+#[test]
+fn long_stream_can_ask_whether_its_token_still_holds() {
+    let (tracker, clock) = in_memory();
+    let new = NewToken::opaque("alice", "stream").expires_in(Duration::from_secs(600));
+    let issued = tracker.tokens().issue(new).unwrap();
+    let access = access(&tracker, &issued);
+    assert!(tracker.still_holds(access.identity()).unwrap());
+    let update = TokenUpdate::new().description(Some("edited".to_owned()));
+    tracker.tokens().update(issued.token.id, update).unwrap();
+    assert!(tracker.still_holds(access.identity()).unwrap(), "an edit does not end it");
+    tracker.tokens().suspend(issued.token.id).unwrap();
+    assert!(!tracker.still_holds(access.identity()).unwrap());
+    tracker.tokens().resume(issued.token.id).unwrap();
+    assert!(tracker.still_holds(access.identity()).unwrap());
+    clock.advance(Duration::from_secs(600));
+    assert!(!tracker.still_holds(access.identity()).unwrap());
+}
