@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cache::Cache;
 use crate::clock::{Clock, SystemClock};
 use crate::durability::Durability;
+use crate::engine::{Config, Engine, Parts};
 use crate::error::Error;
 use crate::follower::Follower;
 use crate::jwt::{Issuers, JwtIssuer, JwtKey};
@@ -17,7 +18,7 @@ use crate::presence::Presence;
 use crate::queue::{Queue, QueueOptions};
 use crate::store::{Session, Store, StoreOptions, to_error};
 use crate::timestamp::Timestamp;
-use crate::tracker::{Parts, TokenTracker};
+use crate::tracker::TokenTracker;
 use crate::writer;
 
 /// Opens a [`TokenTracker`].
@@ -67,21 +68,6 @@ pub struct Builder {
     readers: u32,
     file_mode: u32,
     clock: Arc<dyn Clock>,
-}
-
-/// What the knobs come to, checked: the part that outlives opening.
-pub(crate) struct Config {
-    pub(crate) issuers: Issuers,
-    pub(crate) opaque_prefix: OpaquePrefix,
-    pub(crate) realm: Option<String>,
-    pub(crate) max_token_length: usize,
-    pub(crate) durability: Durability,
-    pub(crate) recording: bool,
-    pub(crate) last_used_interval: Duration,
-    pub(crate) last_used_capacity: NonZeroUsize,
-    pub(crate) path_filter: PathFilter,
-    pub(crate) serve_stale: Duration,
-    pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl Builder {
@@ -296,9 +282,8 @@ impl Builder {
         let follower = Arc::new(follower.map_err(to_error)?);
         let mut threads = vec![writer::start(Arc::clone(&queue), session, clock)?];
         threads.extend(follower.start()?);
-        let parts =
-            Parts { store, cache, queue, follower, threads, presence, tracked_since, unclean_ends };
-        Ok(TokenTracker::assemble(config, parts))
+        let parts = Parts { store, cache, queue, follower, tracked_since, unclean_ends };
+        Ok(TokenTracker::new(Engine::new(config, parts), threads, presence))
     }
 
     fn queue_options(&self) -> Result<QueueOptions, Error> {

@@ -65,6 +65,7 @@ mod cache;
 mod clock;
 mod denial;
 mod durability;
+mod engine;
 mod error;
 mod follower;
 mod health;

@@ -4,13 +4,13 @@ use std::fmt;
 
 use time::OffsetDateTime;
 
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::query::{CompatibilitySummary, Period, RouteCount, Scope, Summary};
 use crate::record::UsageRecord;
 use crate::store::{Reader, to_error};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
-use crate::tracker::Core;
 
 /// The most records or routes that one question gives.
 const MAX_LIMIT: u32 = 1_000;
@@ -35,12 +35,12 @@ const MAX_LIMIT: u32 = 1_000;
 /// ```
 #[derive(Clone, Copy)]
 pub struct Stats<'t> {
-    core: &'t Core,
+    engine: &'t Engine,
 }
 
 impl<'t> Stats<'t> {
-    pub(crate) fn new(core: &'t Core) -> Self {
-        Self { core }
+    pub(crate) fn new(engine: &'t Engine) -> Self {
+        Self { engine }
     }
 
     /// The usage of one token, living or dead.
@@ -62,7 +62,7 @@ impl<'t> Stats<'t> {
     }
 
     fn of(self, scope: Scope) -> StatsQuery<'t> {
-        StatsQuery { core: self.core, scope, period: Wanted::LastDays(30) }
+        StatsQuery { engine: self.engine, scope, period: Wanted::LastDays(30) }
     }
 }
 
@@ -79,7 +79,7 @@ impl fmt::Debug for Stats<'_> {
 /// each of its records; of an owner or all, a walk over the log.
 #[derive(Clone)]
 pub struct StatsQuery<'t> {
-    core: &'t Core,
+    engine: &'t Engine,
     scope: Scope,
     period: Wanted,
 }
@@ -147,13 +147,13 @@ impl StatsQuery<'_> {
 
     fn period(&self) -> Result<Period, Error> {
         match self.period {
-            Wanted::LastDays(days) => Period::last_days(days, self.core.now()),
+            Wanted::LastDays(days) => Period::last_days(days, self.engine.now()),
             Wanted::Between(from, until) => Period::between(from, until),
         }
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Reader) -> anyhow::Result<T>) -> Result<T, Error> {
-        let answer = self.core.store.reader().and_then(|reader| {
+        let answer = self.engine.store.reader().and_then(|reader| {
             if !reader.knows(&self.scope)? {
                 let whom = match self.scope {
                     Scope::Owner(_) => "no token of this owner",

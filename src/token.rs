@@ -1,10 +1,12 @@
 //! Tokens as the catalogue keeps them, and what can be asked of it.
 
+mod bounds;
+mod new;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::ParseIntError;
 use std::str::FromStr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -12,6 +14,8 @@ use time::OffsetDateTime;
 use crate::error::Error;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
+pub(crate) use bounds::{check_scope, check_text};
+pub use new::{NewToken, TokenUpdate};
 
 /// The number of a token in its file. Assigned by the store and never used again.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -235,237 +239,6 @@ pub struct Issued {
     pub secret: Secret,
 }
 
-/// How long a new or edited token lives.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub(crate) enum Expiry {
-    At(OffsetDateTime),
-    In(Duration),
-    #[default]
-    Never,
-}
-
-impl Expiry {
-    /// The instant of expiry, on a whole second so that it equals a JWT's `exp`.
-    pub(crate) fn resolve(self, now: Timestamp) -> Result<Option<Timestamp>, Error> {
-        let last = Timestamp::from(time::macros::datetime!(9999-12-31 23:59:59 UTC));
-        let at = match self {
-            Self::Never => return Ok(None),
-            Self::At(at) => Timestamp::from(at).whole_second(),
-            Self::In(lifetime) if lifetime < Duration::from_secs(1) => {
-                return Err(Error::invalid("expires_in", "must be a second or more"));
-            }
-            Self::In(lifetime) => now.saturating_add(lifetime).whole_second(),
-        };
-        if at > last {
-            return Err(Error::invalid("expires_at", "must be in the year 9999 or before"));
-        }
-        Ok(Some(at))
-    }
-}
-
-/// A token to be made.
-///
-/// Bounds: owner 1 to 320 bytes, name 1 to 200, description 2,000, resource 512; 64 scopes of 1 to 128
-/// characters (RFC 6749 §3.3), 32 tags of 1 to 64 bytes, 32 metadata entries of at most 64 and 1,024
-/// bytes; no control characters but line breaks in the description and the metadata.
-#[derive(Clone, Debug)]
-pub struct NewToken {
-    pub(crate) kind: TokenKind,
-    pub(crate) owner: String,
-    pub(crate) name: String,
-    pub(crate) description: Option<String>,
-    pub(crate) tags: Vec<String>,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) resource: Option<String>,
-    pub(crate) metadata: BTreeMap<String, String>,
-    pub(crate) expiry: Expiry,
-}
-
-impl NewToken {
-    /// A signed JWT with the API-token mark. Needs a signing key.
-    #[must_use]
-    pub fn jwt(owner: impl Into<String>, name: impl Into<String>) -> Self {
-        Self::of(TokenKind::Jwt, owner.into(), name.into())
-    }
-
-    /// A JWT without the mark: to register one that was issued elsewhere, or to issue one for a client
-    /// that cannot have the mark.
-    #[must_use]
-    pub fn legacy_jwt(owner: impl Into<String>, name: impl Into<String>) -> Self {
-        Self::of(TokenKind::LegacyJwt, owner.into(), name.into())
-    }
-
-    /// A random text with a recognisable prefix and a checksum. Needs no key.
-    #[must_use]
-    pub fn opaque(owner: impl Into<String>, name: impl Into<String>) -> Self {
-        Self::of(TokenKind::Opaque, owner.into(), name.into())
-    }
-
-    fn of(kind: TokenKind, owner: String, name: String) -> Self {
-        Self {
-            kind,
-            owner,
-            name,
-            description: None,
-            tags: Vec::new(),
-            scopes: Vec::new(),
-            resource: None,
-            metadata: BTreeMap::new(),
-            expiry: Expiry::Never,
-        }
-    }
-
-    /// Free text.
-    #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.description = Some(description.into());
-        self
-    }
-
-    /// One more tag.
-    #[must_use]
-    pub fn tag(mut self, tag: impl Into<String>) -> Self {
-        self.tags.push(tag.into());
-        self
-    }
-
-    /// One more scope. A token without scopes may do nothing that needs one.
-    #[must_use]
-    pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.scopes.push(scope.into());
-        self
-    }
-
-    /// Several more scopes.
-    #[must_use]
-    pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.scopes.extend(scopes.into_iter().map(Into::into));
-        self
-    }
-
-    /// Limits the token to one resource.
-    #[must_use]
-    pub fn resource(mut self, resource: impl Into<String>) -> Self {
-        self.resource = Some(resource.into());
-        self
-    }
-
-    /// One more entry of the service's own data.
-    #[must_use]
-    pub fn metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.metadata.insert(key.into(), value.into());
-        self
-    }
-
-    /// Expires at this instant, its fraction of a second cut off. Never, unless said.
-    #[must_use]
-    pub fn expires_at(mut self, at: OffsetDateTime) -> Self {
-        self.expiry = Expiry::At(at);
-        self
-    }
-
-    /// Expires after this time, from the whole second of issue; a second at least.
-    #[must_use]
-    pub fn expires_in(mut self, lifetime: Duration) -> Self {
-        self.expiry = Expiry::In(lifetime);
-        self
-    }
-
-    pub(crate) fn validate(&self) -> Result<(), Error> {
-        check_text("owner", &self.owner, 1, 320)?;
-        check_text("name", &self.name, 1, 200)?;
-        check_details(
-            self.description.as_deref(),
-            &self.tags,
-            &self.scopes,
-            self.resource.as_deref(),
-            &self.metadata,
-        )
-    }
-}
-
-/// Changes to a token; what is not said stays as it is. The bounds are those of [`NewToken`].
-#[derive(Clone, Debug, Default)]
-pub struct TokenUpdate {
-    pub(crate) name: Option<String>,
-    pub(crate) description: Option<Option<String>>,
-    pub(crate) tags: Option<Vec<String>>,
-    pub(crate) scopes: Option<Vec<String>>,
-    pub(crate) resource: Option<Option<String>>,
-    pub(crate) metadata: Option<BTreeMap<String, String>>,
-    pub(crate) expiry: Option<Expiry>,
-}
-
-impl TokenUpdate {
-    /// No change yet.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Another name.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Another description, or none.
-    #[must_use]
-    pub fn description(mut self, description: Option<String>) -> Self {
-        self.description = Some(description);
-        self
-    }
-
-    /// These tags instead.
-    #[must_use]
-    pub fn tags<S: Into<String>>(mut self, tags: impl IntoIterator<Item = S>) -> Self {
-        self.tags = Some(tags.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// These scopes instead, from the token's next request on.
-    #[must_use]
-    pub fn scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
-        self.scopes = Some(scopes.into_iter().map(Into::into).collect());
-        self
-    }
-
-    /// Another resource, or no limit.
-    #[must_use]
-    pub fn resource(mut self, resource: Option<String>) -> Self {
-        self.resource = Some(resource);
-        self
-    }
-
-    /// This data instead.
-    #[must_use]
-    pub fn metadata(mut self, metadata: BTreeMap<String, String>) -> Self {
-        self.metadata = Some(metadata);
-        self
-    }
-
-    /// Another expiry, or none. A JWT that carries an earlier `exp` still ends there.
-    #[must_use]
-    pub fn expires_at(mut self, at: Option<OffsetDateTime>) -> Self {
-        self.expiry = Some(at.map_or(Expiry::Never, Expiry::At));
-        self
-    }
-
-    pub(crate) fn validate(&self) -> Result<(), Error> {
-        if let Some(name) = &self.name {
-            check_text("name", name, 1, 200)?;
-        }
-        check_details(
-            self.description.as_ref().and_then(Option::as_deref),
-            self.tags.as_deref().unwrap_or_default(),
-            self.scopes.as_deref().unwrap_or_default(),
-            self.resource.as_ref().and_then(Option::as_deref),
-            self.metadata.as_ref().unwrap_or(&BTreeMap::new()),
-        )
-    }
-}
-
 /// Which tokens to list: all of them, unless narrowed.
 #[derive(Clone, Debug, Default)]
 pub struct TokenFilter {
@@ -543,122 +316,16 @@ pub struct TokenPage {
     pub next: Option<TokenId>,
 }
 
-fn check_details(
-    description: Option<&str>,
-    tags: &[String],
-    scopes: &[String],
-    resource: Option<&str>,
-    metadata: &BTreeMap<String, String>,
-) -> Result<(), Error> {
-    check_prose("description", description.unwrap_or_default(), 2_000)?;
-    if let Some(resource) = resource {
-        check_text("resource", resource, 1, 512)?;
-    }
-    check_count("tags", tags.len(), 32)?;
-    tags.iter().try_for_each(|tag| check_text("tags", tag, 1, 64))?;
-    check_count("scopes", scopes.len(), 64)?;
-    scopes.iter().try_for_each(|scope| check_scope(scope))?;
-    check_count("metadata", metadata.len(), 32)?;
-    metadata.iter().try_for_each(|(key, value)| {
-        check_text("metadata", key, 1, 64)?;
-        check_prose("metadata", value, 1_024)
-    })
-}
-
-fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), Error> {
-    if count > most {
-        return Err(Error::invalid(field, format!("may have {most} entries, not {count}")));
-    }
-    Ok(())
-}
-
-/// A line of text.
-pub(crate) fn check_text(
-    field: &'static str,
-    text: &str,
-    least: usize,
-    most: usize,
-) -> Result<(), Error> {
-    if text.len() < least || text.len() > most {
-        let length = text.len();
-        return Err(Error::invalid(
-            field,
-            format!("must be {least} to {most} bytes, not {length}"),
-        ));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Error::invalid(field, "must not have control characters"));
-    }
-    Ok(())
-}
-
-/// Text of several lines.
-fn check_prose(field: &'static str, text: &str, most: usize) -> Result<(), Error> {
-    if text.len() > most {
-        return Err(Error::invalid(field, format!("may have {most} bytes, not {}", text.len())));
-    }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err(Error::invalid(field, "must not have control characters but line breaks"));
-    }
-    Ok(())
-}
-
-/// `scope-token` of RFC 6749 §3.3: visible ASCII but `"` and `\`.
-pub(crate) fn check_scope(scope: &str) -> Result<(), Error> {
-    let well_formed = (1..=128).contains(&scope.len())
-        && scope.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\');
-    if !well_formed {
-        return Err(Error::invalid(
-            "scopes",
-            "must be 1 to 128 visible ASCII characters each, without space, `\"` and `\\`",
-        ));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_micros(1_000_900_000);
 
-    fn field_of(token: &NewToken) -> Option<&'static str> {
-        token.validate().err().and_then(|error| error.field())
-    }
-
-    #[test]
-    fn what_is_out_of_bounds_is_named() {
-        let good = NewToken::jwt("alice", "nightly");
-        assert_eq!(field_of(&good), None);
-        assert_eq!(field_of(&NewToken::jwt("", "x")), Some("owner"));
-        assert_eq!(field_of(&NewToken::jwt("a", "x".repeat(10_000))), Some("name"));
-        assert_eq!(field_of(&NewToken::jwt("a", "x\0")), Some("name"));
-        assert_eq!(field_of(&good.clone().scope("two words")), Some("scopes"));
-        assert_eq!(field_of(&good.clone().scope("")), Some("scopes"));
-        assert_eq!(field_of(&good.clone().scope("a\"b")), Some("scopes"));
-        assert_eq!(field_of(&good.clone().tag("")), Some("tags"));
-        assert_eq!(field_of(&good.clone().resource("\n")), Some("resource"));
-        assert_eq!(field_of(&good.clone().metadata("k", "v".repeat(2_000))), Some("metadata"));
-        assert_eq!(field_of(&good.clone().description("a\u{7}")), Some("description"));
-        assert_eq!(field_of(&good.description("two\nlines")), None);
-    }
-
-    #[test]
-    fn a_lifetime_ends_on_a_whole_second() {
-        let resolve = |expiry: Expiry| expiry.resolve(NOW).map_err(|error| error.field());
-        assert_eq!(resolve(Expiry::Never), Ok(None));
-        assert_eq!(
-            resolve(Expiry::In(Duration::from_secs(10))),
-            Ok(Some(Timestamp::from_seconds(1_010)))
-        );
-        assert_eq!(resolve(Expiry::In(Duration::from_millis(10))), Err(Some("expires_in")));
-        assert_eq!(resolve(Expiry::In(Duration::MAX)), Err(Some("expires_at")));
-    }
-
     #[test]
     fn revoked_beats_expired_and_expired_beats_suspended() {
         let past = Some(NOW);
-        let future = Some(NOW.saturating_add(Duration::from_secs(1)));
+        let future = Some(NOW.saturating_add(std::time::Duration::from_secs(1)));
         assert_eq!(TokenState::Revoked.status(past, NOW), TokenStatus::Revoked);
         assert_eq!(TokenState::Suspended.status(past, NOW), TokenStatus::Expired);
         assert_eq!(TokenState::Suspended.status(future, NOW), TokenStatus::Suspended);

@@ -1,23 +1,23 @@
 //! The catalogue for administrators, and the one place that keeps cache and store coherent.
 
+mod change;
+
 use std::fmt;
-use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use uuid::Builder as UuidBuilder;
 
-use crate::cache::Applied;
+use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
 use crate::jwt::NewClaims;
 use crate::opaque;
 use crate::secret::{Secret, random};
-use crate::store::{Catalogue, CommitError, CredentialKey, Session, TokenRow, to_error};
+use crate::store::{CredentialKey, TokenRow, to_error};
 use crate::timestamp::Timestamp;
 use crate::token::{
     Issued, NewToken, Token, TokenFilter, TokenId, TokenKind, TokenPage, TokenState, TokenUpdate,
     check_text,
 };
-use crate::tracker::Core;
+use change::{Changed, edit, free_name, not_found};
 
 /// Tokens to a step of [`Tokens::mark_expired`]: a few milliseconds each.
 const EXPIRE_STEP: u32 = 1_000;
@@ -46,20 +46,13 @@ pub enum Revoked {
 /// could not be stored, and where it is unknown whether a change was: the call is to be repeated.
 #[derive(Clone)]
 pub struct Tokens<'t> {
-    core: &'t Core,
+    engine: &'t Engine,
     actor: Option<String>,
 }
 
-/// What a change of the catalogue comes to.
-struct Changed<T> {
-    value: T,
-    /// Whose authority changes with it.
-    tokens: Vec<TokenId>,
-}
-
 impl<'t> Tokens<'t> {
-    pub(crate) fn new(core: &'t Core) -> Self {
-        Self { core, actor: None }
+    pub(crate) fn new(engine: &'t Engine) -> Self {
+        Self { engine, actor: None }
     }
 
     /// The same catalogue, in the name of `actor`: whoever revokes is kept with the revocation. Up to 320
@@ -77,7 +70,7 @@ impl<'t> Tokens<'t> {
     /// owner has the name.
     pub fn issue(&self, new: NewToken) -> Result<Issued, Error> {
         new.validate()?;
-        let now = self.core.now();
+        let now = self.engine.now();
         let expires_at = future(new.expiry.resolve(now)?, now)?;
         let (secret, key, fragment) = match new.kind {
             TokenKind::Opaque => self.make_opaque()?,
@@ -98,8 +91,8 @@ impl<'t> Tokens<'t> {
         if new.kind == TokenKind::Opaque {
             return Err(Error::invalid("kind", "must be a JWT to have a `jti`"));
         }
-        let issuer = self.core.issuers.named(issuer)?.name().to_owned();
-        let now = self.core.now();
+        let issuer = self.engine.issuers.named(issuer)?.name().to_owned();
+        let now = self.engine.now();
         let expires_at = new.expiry.resolve(now)?;
         let key = CredentialKey::Jwt { issuer, jti: jti.to_owned() };
         self.insert(new, key, fragment_of(jti), expires_at, now)
@@ -110,9 +103,9 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// `NotFound`.
     pub fn get(&self, id: TokenId) -> Result<Token, Error> {
-        let found = self.core.store.reader().and_then(|reader| reader.catalogue().find_id(id));
+        let found = self.engine.store.reader().and_then(|reader| reader.catalogue().find_id(id));
         let row = found.map_err(to_error)?.row.ok_or_else(not_found)?;
-        Ok(self.show(&row, self.core.now()))
+        Ok(self.show(&row, self.engine.now()))
     }
 
     /// A page of tokens, oldest first, living and dead.
@@ -121,8 +114,8 @@ impl<'t> Tokens<'t> {
     /// `InvalidInput` where the limit is out of bounds.
     pub fn list(&self, filter: &TokenFilter) -> Result<TokenPage, Error> {
         let limit = filter.page_size()?;
-        let now = self.core.now();
-        let rows = self.core.store.reader().and_then(|reader| {
+        let now = self.engine.now();
+        let rows = self.engine.store.reader().and_then(|reader| {
             // One more than a page tells whether there is another.
             reader.catalogue().list(filter, limit + 1, now)
         });
@@ -139,9 +132,9 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// See [`Tokens`].
     pub fn count(&self, filter: &TokenFilter) -> Result<u64, Error> {
-        let now = self.core.now();
+        let now = self.engine.now();
         let count =
-            self.core.store.reader().and_then(|reader| reader.catalogue().count(filter, now));
+            self.engine.store.reader().and_then(|reader| reader.catalogue().count(filter, now));
         count.map_err(to_error)
     }
 
@@ -152,7 +145,7 @@ impl<'t> Tokens<'t> {
     /// name, or the name of a token that comes back to life, is taken.
     pub fn update(&self, id: TokenId, update: TokenUpdate) -> Result<Token, Error> {
         update.validate()?;
-        let now = self.core.now();
+        let now = self.engine.now();
         let expiry = update.expiry.map(|expiry| expiry.resolve(now)).transpose()?;
         let (row, _) = self.change(move |catalogue| {
             edit(catalogue, id, now, |row| {
@@ -176,14 +169,14 @@ impl<'t> Tokens<'t> {
     pub fn revoke(&self, id: TokenId, reason: &str) -> Result<Revoked, Error> {
         check_text("reason", reason, 0, 500)?;
         check_text("actor", self.actor.as_deref().unwrap_or_default(), 0, 320)?;
-        let (now, by) = (self.core.now(), self.actor.clone());
+        let (now, by) = (self.engine.now(), self.actor.clone());
         let reason = Some(reason.to_owned()).filter(|reason| !reason.is_empty());
         self.refuse(id, TokenState::Revoked, move |catalogue| {
             let Some(mut row) = catalogue.find_id(id)?.row else {
-                return Ok(unchanged(Revoked::Unknown));
+                return Ok(Changed::nothing(Revoked::Unknown));
             };
             if row.state == TokenState::Revoked {
-                return Ok(unchanged(Revoked::Already));
+                return Ok(Changed::nothing(Revoked::Already));
             }
             row.state = TokenState::Revoked;
             (row.revoked_at, row.revoked_by, row.revoke_reason) = (Some(now), by, reason);
@@ -197,7 +190,7 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// `NotFound`; `Revoked`.
     pub fn suspend(&self, id: TokenId) -> Result<Token, Error> {
-        let now = self.core.now();
+        let now = self.engine.now();
         let row = self.refuse(id, TokenState::Suspended, move |catalogue| {
             edit(catalogue, id, now, |row| row.state = TokenState::Suspended)
         })?;
@@ -209,7 +202,7 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// `NotFound`; `Revoked`.
     pub fn resume(&self, id: TokenId) -> Result<Token, Error> {
-        let now = self.core.now();
+        let now = self.engine.now();
         let (row, generation) = self.change(move |catalogue| {
             edit(catalogue, id, now, |row| {
                 if row.state == TokenState::Suspended {
@@ -217,7 +210,7 @@ impl<'t> Tokens<'t> {
                 }
             })
         })?;
-        self.core.cache.refusal_lifted(id, generation);
+        self.engine.cache.refusal_lifted(id, generation);
         Ok(self.show(&row, now))
     }
 
@@ -227,7 +220,7 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// See [`Tokens`].
     pub fn mark_expired(&self) -> Result<u64, Error> {
-        let now = self.core.now();
+        let now = self.engine.now();
         let mut marked = 0;
         loop {
             let (step, _) = self.change(move |catalogue| {
@@ -242,7 +235,7 @@ impl<'t> Tokens<'t> {
     }
 
     fn make_opaque(&self) -> Result<(Secret, CredentialKey, String), Error> {
-        let secret = self.core.opaque_prefix.generate()?;
+        let secret = self.engine.opaque_prefix.generate()?;
         let (text, shown) = (secret.expose(), secret.expose().len() - 4);
         let prefix = &text[..text.find('_').map_or(0, |at| at + 1)];
         let fragment = format!("{prefix}…{}", &text[shown..]);
@@ -256,11 +249,11 @@ impl<'t> Tokens<'t> {
         now: Timestamp,
         expires_at: Option<Timestamp>,
     ) -> Result<(Secret, CredentialKey, String), Error> {
-        let issuer = self.core.issuers.signing_issuer()?.name().to_owned();
+        let issuer = self.engine.issuers.signing_issuer()?.name().to_owned();
         let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
         let jti = UuidBuilder::from_unix_timestamp_millis(millis, &random::<10>()?).into_uuid();
         let jti = jti.to_string();
-        let secret = self.core.issuers.sign(&NewClaims {
+        let secret = self.engine.issuers.sign(&NewClaims {
             subject: &new.owner,
             token_id: &jti,
             issued_at: now,
@@ -292,63 +285,8 @@ impl<'t> Tokens<'t> {
         Ok(self.show(&row, now))
     }
 
-    /// Runs a change that refuses a token. The token is refused in this process before the change even
-    /// begins, and stays so if it cannot be stored.
-    fn refuse<T: Send + 'static>(
-        &self,
-        id: TokenId,
-        state: TokenState,
-        work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
-    ) -> Result<T, Error> {
-        let cache = &self.core.cache;
-        cache.refuse(id, state);
-        match self.change(work) {
-            Ok((value, generation)) => {
-                cache.refusal_committed(id, generation);
-                Ok(value)
-            }
-            Err(error) if is_answer(&error) => {
-                cache.refusal_withdrawn(id);
-                Err(error)
-            }
-            Err(error) => {
-                cache.refusal_failed(id);
-                let message = "the refusal is in force here but not durable yet: repeat it";
-                Err(Error::new(ErrorKind::NotDurable, message).with_source(error.into()))
-            }
-        }
-    }
-
-    /// Runs a change on the writer's thread. Its changes of authority are logged in its transaction, and
-    /// applied in this process before the commit starts. Returns the generation with its value.
-    fn change<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
-    ) -> Result<(T, u64), Error> {
-        let cache = Arc::clone(&self.core.cache);
-        let (sender, receiver) = sync_channel(1);
-        self.core.queue.push_job(Box::new(move |session: &mut Session| {
-            let mut applied: Option<Applied> = None;
-            let outcome = session.change(|catalogue| {
-                let changed = work(catalogue)?;
-                for token in &changed.tokens {
-                    catalogue.log_change(*token)?;
-                }
-                let generation = catalogue.generation()?;
-                let applied = applied.insert(cache.apply(&changed.tokens, generation));
-                Ok((changed.value, applied.generation()))
-            });
-            if let (Err(_), Some(applied)) = (&outcome, &applied) {
-                cache.failed(applied);
-            }
-            // Nobody receives where the caller's thread is gone; the change is made all the same.
-            let _ = sender.send(outcome.map_err(change_error));
-        }));
-        receiver.recv().map_err(|_| Error::new(ErrorKind::Closed, "the tracker is closed"))?
-    }
-
     fn show(&self, row: &TokenRow, now: Timestamp) -> Token {
-        row.to_token(self.core.tracked_since, now)
+        row.to_token(self.engine.tracked_since, now)
     }
 }
 
@@ -356,75 +294,6 @@ impl fmt::Debug for Tokens<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").field("actor", &self.actor).finish_non_exhaustive()
     }
-}
-
-fn change_error(error: CommitError) -> Error {
-    match error {
-        CommitError::RolledBack(error) => to_error(error),
-        CommitError::Unknown(error) => {
-            let message = "the change may be stored or not: repeat it";
-            Error::new(ErrorKind::NotDurable, message).with_source(error)
-        }
-    }
-}
-
-/// Whether the catalogue answered, as against failed.
-fn is_answer(error: &Error) -> bool {
-    use ErrorKind::{AlreadyExists, InvalidInput, NotFound, Revoked};
-    matches!(error.kind(), AlreadyExists | InvalidInput | NotFound | Revoked)
-}
-
-/// Reads a row, lets `edit` change it, and writes it back.
-fn edit(
-    catalogue: &Catalogue<'_>,
-    id: TokenId,
-    now: Timestamp,
-    edit: impl FnOnce(&mut TokenRow),
-) -> anyhow::Result<Changed<TokenRow>> {
-    let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
-    if row.state == TokenState::Revoked {
-        return Err(
-            Error::new(ErrorKind::Revoked, "the token is revoked, and that is final").into()
-        );
-    }
-    edit(&mut row);
-    let mut tokens = free_name(catalogue, &row, now)?;
-    catalogue.replace(&row)?;
-    tokens.push(id);
-    Ok(Changed { value: row, tokens })
-}
-
-/// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which
-/// frees the name.
-fn free_name(
-    catalogue: &Catalogue<'_>,
-    row: &TokenRow,
-    now: Timestamp,
-) -> anyhow::Result<Vec<TokenId>> {
-    let living = matches!(row.state, TokenState::Active | TokenState::Suspended);
-    let Some(namesake) = catalogue.living_namesake(&row.owner, &row.name)?.filter(|_| living)
-    else {
-        return Ok(Vec::new());
-    };
-    if namesake == row.id {
-        return Ok(Vec::new());
-    }
-    let mut other = catalogue.find_id(namesake)?.row.ok_or_else(not_found)?;
-    if other.expires_at.is_none_or(|expires_at| now < expires_at) {
-        let message = "the `name` is taken by a living token of this owner";
-        return Err(Error::new(ErrorKind::AlreadyExists, message).naming("name").into());
-    }
-    other.state = TokenState::MarkedExpired;
-    catalogue.replace(&other)?;
-    Ok(vec![namesake])
-}
-
-fn unchanged<T>(value: T) -> Changed<T> {
-    Changed { value, tokens: Vec::new() }
-}
-
-fn not_found() -> Error {
-    Error::new(ErrorKind::NotFound, "no such token")
 }
 
 fn future(expires_at: Option<Timestamp>, now: Timestamp) -> Result<Option<Timestamp>, Error> {

@@ -1,13 +1,13 @@
 //! What the tests share: trackers, files and faults.
 
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 use token_tracker::{
-    Access, Algorithm, AuthError, AuthRequest, Builder, Denied, Issued, JwtKey, ManualClock,
-    NewToken, TokenId, TokenTracker, UsageRecord,
+    Access, Algorithm, AuthError, AuthRequest, Builder, Clock, Denied, Issued, JwtKey, ManualClock,
+    NewToken, SystemClock, TokenId, TokenTracker, UsageRecord,
 };
 
 pub(crate) const OWNER: &str = "alice@example.com";
@@ -93,9 +93,9 @@ pub(crate) fn records(tracker: &TokenTracker, id: TokenId) -> Vec<UsageRecord> {
 
 /// Waits for something that another thread brings about, for at most ten seconds.
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
+    let start = SystemClock::new();
     while !holds() {
-        assert!(start.elapsed() < Duration::from_secs(10), "still not so: {what}");
+        assert!(start.monotonic() < Duration::from_secs(10), "still not so: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,0 +1,321 @@
+//! The way a request takes through the parts.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::cache::{Admission, Cache, CacheKey, Entry};
+use crate::clock::Clock;
+use crate::denial::Denied;
+use crate::durability::Durability;
+use crate::follower::{BOUND, Follower};
+use crate::health::Health;
+use crate::identity::{Grant, Identity};
+use crate::jwt::{Issuers, Terms};
+use crate::opaque::OpaquePrefix;
+use crate::path_filter::PathFilter;
+use crate::policy::judge;
+use crate::queue::Queue;
+use crate::reason::DenialReason;
+use crate::refusal::{AuthError, Unavailable};
+use crate::request::{AuthRequest, is_b64token};
+use crate::store::{CredentialKey, Store, TokenRow, to_error};
+use crate::throttle::Throttle;
+use crate::ticket::{Access, Recorder, Ticket};
+use crate::timestamp::Timestamp;
+use crate::token::{TokenKind, TokenStatus};
+
+/// How often a look-up is repeated that a change of authority overtook. Twice is rare already.
+const MAX_LOOK_UPS: u32 = 8;
+
+/// Everything that all handles share, but for the threads.
+pub(crate) struct Engine {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) store: Arc<Store>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) issuers: Issuers,
+    pub(crate) opaque_prefix: OpaquePrefix,
+    /// Since when every token's last use is known; `None` while tracking is off.
+    pub(crate) tracked_since: Option<Timestamp>,
+    pub(crate) follower: Arc<Follower>,
+    throttle: Throttle,
+    /// `None` while usage recording is off.
+    recorder: Option<Arc<Recorder>>,
+    pub(crate) path_filter: PathFilter,
+    max_token_length: usize,
+    serve_stale: Duration,
+    realm: Option<String>,
+    counters: Counters,
+    unclean_ends: u64,
+}
+
+#[derive(Default)]
+struct Counters {
+    anonymous: AtomicU64,
+    filtered: AtomicU64,
+    strangers: AtomicU64,
+}
+
+/// What was opened.
+pub(crate) struct Parts {
+    pub(crate) store: Arc<Store>,
+    pub(crate) cache: Arc<Cache>,
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) follower: Arc<Follower>,
+    pub(crate) tracked_since: Option<Timestamp>,
+    pub(crate) unclean_ends: u64,
+}
+
+/// What the knobs come to, checked.
+pub(crate) struct Config {
+    pub(crate) issuers: Issuers,
+    pub(crate) opaque_prefix: OpaquePrefix,
+    pub(crate) realm: Option<String>,
+    pub(crate) max_token_length: usize,
+    pub(crate) durability: Durability,
+    pub(crate) recording: bool,
+    pub(crate) last_used_interval: Duration,
+    pub(crate) last_used_capacity: NonZeroUsize,
+    pub(crate) path_filter: PathFilter,
+    pub(crate) serve_stale: Duration,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// The two clocks, read once a call.
+#[derive(Clone, Copy)]
+pub(crate) struct Moment {
+    wall: Timestamp,
+    monotonic: Duration,
+}
+
+impl Engine {
+    pub(crate) fn new(config: Config, parts: Parts) -> Self {
+        let recorder = config.recording.then(|| {
+            Arc::new(Recorder {
+                queue: Arc::clone(&parts.queue),
+                clock: Arc::clone(&config.clock),
+                acknowledges_commit: config.durability.acknowledges_commit(),
+            })
+        });
+        Self {
+            clock: config.clock,
+            store: parts.store,
+            cache: parts.cache,
+            queue: parts.queue,
+            issuers: config.issuers,
+            opaque_prefix: config.opaque_prefix,
+            tracked_since: parts.tracked_since,
+            follower: parts.follower,
+            throttle: Throttle::new(config.last_used_interval, config.last_used_capacity),
+            recorder,
+            path_filter: config.path_filter,
+            max_token_length: config.max_token_length,
+            serve_stale: config.serve_stale,
+            realm: config.realm,
+            counters: Counters::default(),
+            unclean_ends: parts.unclean_ends,
+        }
+    }
+
+    pub(crate) fn health(&self) -> Health {
+        Health {
+            filtered: self.counters.filtered.load(Ordering::Relaxed),
+            strangers: self.counters.strangers.load(Ordering::Relaxed),
+            anonymous: self.counters.anonymous.load(Ordering::Relaxed),
+            cached_tokens: self.cache.len() as u64,
+            unclean_ends: self.unclean_ends,
+            ..self.queue.health()
+        }
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment { wall: Timestamp::from(self.clock.now()), monotonic: self.clock.monotonic() }
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::from(self.clock.now())
+    }
+
+    /// The answer, where it needs no look-up.
+    pub(crate) fn recall(
+        &self,
+        request: &AuthRequest<'_>,
+        now: Moment,
+    ) -> Option<Result<Access, AuthError>> {
+        let token = match self.presentable(request) {
+            Ok(token) => token,
+            Err(reason) => return Some(Err(self.stranger(reason))),
+        };
+        let entry = self.cache.get(self.cache.key(token));
+        match entry {
+            Some(entry) if self.follower.is_fresh(now.monotonic, BOUND) => {
+                Some(self.decide(&entry, request, now))
+            }
+            Some(_) => None,
+            None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
+        }
+    }
+
+    fn presentable<'r>(&self, request: &'r AuthRequest<'_>) -> Result<&'r str, DenialReason> {
+        let token = request.credential.as_deref().map_err(|reason| *reason)?;
+        if token.len() > self.max_token_length { Err(DenialReason::TooLong) } else { Ok(token) }
+    }
+
+    /// Why a token is refused that needs no look-up to see it.
+    fn implausible(&self, token: &str) -> Option<DenialReason> {
+        let well_formed = is_b64token(token)
+            && (token.contains('.') || self.opaque_prefix.parse(token).is_some());
+        (!well_formed).then_some(DenialReason::Malformed)
+    }
+
+    /// The answer after verifying the token and looking it up.
+    pub(crate) fn consult(
+        &self,
+        request: &AuthRequest<'_>,
+        now: Moment,
+    ) -> Result<Access, AuthError> {
+        let token = self.presentable(request).map_err(|reason| self.stranger(reason))?;
+        let (key, terms) = self.verify(token).map_err(|reason| self.stranger(reason))?;
+        let cache_key = self.cache.key(token);
+        match self.look_up(&key, terms) {
+            Ok(Some(entry)) => {
+                let entry = Arc::new(entry);
+                self.cache.insert(cache_key, Arc::clone(&entry));
+                self.decide(&entry, request, now)
+            }
+            Ok(None) => Err(self.stranger(DenialReason::UnknownToken)),
+            Err(failure) => match self.stale(cache_key, now) {
+                Some(entry) => self.decide(&entry, request, now),
+                None => Err(AuthError::Unavailable(Unavailable::new(to_error(failure)))),
+            },
+        }
+    }
+
+    /// What the catalogue knows the token by, once its form and signature are found good.
+    fn verify(&self, token: &str) -> Result<(CredentialKey, Terms), DenialReason> {
+        if !is_b64token(token) {
+            return Err(DenialReason::Malformed);
+        }
+        if token.contains('.') {
+            let jwt = self.issuers.verify(token)?;
+            return Ok((CredentialKey::Jwt { issuer: jwt.issuer, jti: jwt.token_id }, jwt.terms));
+        }
+        let hash = self.opaque_prefix.parse(token).ok_or(DenialReason::Malformed)?;
+        Ok((CredentialKey::Hash(hash), Terms::default()))
+    }
+
+    fn look_up(&self, key: &CredentialKey, terms: Terms) -> anyhow::Result<Option<Entry>> {
+        let reader = self.store.reader()?;
+        for _ in 0..MAX_LOOK_UPS {
+            let found = reader.catalogue().find(key)?;
+            let Some(row) = found.row else { return Ok(None) };
+            match self.cache.admit(row.id, found.generation, row.last_used_at) {
+                Admission::Outdated => {}
+                Admission::Current(live, refused) => {
+                    let state = refused.unwrap_or(row.state);
+                    let grant = Arc::new(grant(row, &terms));
+                    return Ok(Some(Entry { identity: Identity { grant, live }, state, terms }));
+                }
+            }
+        }
+        anyhow::bail!("the token changes faster than it can be looked up")
+    }
+
+    /// A cached token to go by while the storage fails, where the builder allowed that.
+    fn stale(&self, key: CacheKey, now: Moment) -> Option<Arc<Entry>> {
+        let allowed = self.follower.is_fresh(now.monotonic, self.serve_stale);
+        self.cache.get(key).filter(|_| allowed && !self.serve_stale.is_zero())
+    }
+
+    fn decide(
+        &self,
+        entry: &Entry,
+        request: &AuthRequest<'_>,
+        now: Moment,
+    ) -> Result<Access, AuthError> {
+        let identity = entry.identity.clone();
+        let recorder = self.recorder.as_ref().filter(|_| !self.filters(request)).map(Arc::clone);
+        let ticket = Ticket::armed(recorder, identity.grant.id, &request.facts, now.monotonic);
+        match judge(entry, request, now.wall) {
+            Ok(()) => {
+                self.note_use(&identity, now.wall);
+                Ok(Access::new(identity, ticket))
+            }
+            Err(reason) => {
+                let (realm, scope) = (self.realm.as_deref(), request.scope.as_deref());
+                let ticket = ticket.denied(reason);
+                let denied = Denied::verified(reason, identity, ticket, realm, scope);
+                Err(AuthError::Denied(denied))
+            }
+        }
+    }
+
+    fn filters(&self, request: &AuthRequest<'_>) -> bool {
+        let filtered = request.path.as_deref().is_some_and(|path| self.path_filter.matches(path));
+        if filtered {
+            self.counters.filtered.fetch_add(1, Ordering::Relaxed);
+        }
+        filtered
+    }
+
+    fn note_use(&self, identity: &Identity, now: Timestamp) {
+        if self.tracked_since.is_none() {
+            return;
+        }
+        let (token, live) = (identity.grant.id, &identity.live);
+        let seen = live.last_used();
+        if self.throttle.admits(token, live, now) && !self.queue.push_last_use(token, now) {
+            self.throttle.retract(token, live, seen, now);
+        }
+    }
+
+    fn stranger(&self, reason: DenialReason) -> AuthError {
+        let counter = match reason {
+            DenialReason::CredentialMissing => &self.counters.anonymous,
+            _ => &self.counters.strangers,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+        AuthError::Denied(Denied::stranger(reason, self.realm.as_deref()))
+    }
+
+    pub(crate) fn still_holds(&self, identity: &Identity) -> Result<bool, Unavailable> {
+        let now = self.moment();
+        if identity.grant.ends_at.is_some_and(|ends_at| now.wall >= ends_at) {
+            return Ok(false);
+        }
+        if identity.live.is_current() && self.follower.is_fresh(now.monotonic, BOUND) {
+            return Ok(true);
+        }
+        let found =
+            self.store.reader().and_then(|reader| reader.catalogue().find_id(identity.grant.id));
+        let row = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
+        let refused = self.cache.refused(identity.grant.id, row.generation);
+        Ok(!refused && row.row.is_some_and(|row| row.status(now.wall) == TokenStatus::Active))
+    }
+}
+
+/// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
+/// lacks the mark.
+fn grant(row: TokenRow, terms: &Terms) -> Grant {
+    let kind = match row.kind {
+        TokenKind::Opaque => TokenKind::Opaque,
+        _ if terms.marked => TokenKind::Jwt,
+        _ => TokenKind::LegacyJwt,
+    };
+    let ends_at = match (row.expires_at, terms.expires_at) {
+        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+        (ours, theirs) => ours.or(theirs),
+    };
+    Grant {
+        id: row.id,
+        owner: row.owner,
+        name: row.name,
+        kind,
+        scopes: row.scopes,
+        resource: row.resource,
+        expires_at: row.expires_at,
+        ends_at,
+    }
+}

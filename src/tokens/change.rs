@@ -1,0 +1,146 @@
+//! How a change of the catalogue is made: on the writer's thread, and coherent with the cache.
+
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use super::Tokens;
+use crate::cache::Applied;
+use crate::error::{Error, ErrorKind};
+use crate::store::{Catalogue, CommitError, Session, TokenRow, to_error};
+use crate::timestamp::Timestamp;
+use crate::token::{TokenId, TokenState};
+
+/// What a change of the catalogue comes to.
+pub(super) struct Changed<T> {
+    pub(super) value: T,
+    /// Whose authority changes with it.
+    pub(super) tokens: Vec<TokenId>,
+}
+
+impl<T> Changed<T> {
+    pub(super) fn nothing(value: T) -> Self {
+        Self { value, tokens: Vec::new() }
+    }
+}
+
+impl Tokens<'_> {
+    /// Runs a change that refuses a token. The token is refused in this process before the change even
+    /// begins, and stays so if it cannot be stored.
+    pub(super) fn refuse<T: Send + 'static>(
+        &self,
+        id: TokenId,
+        state: TokenState,
+        work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
+    ) -> Result<T, Error> {
+        let cache = &self.engine.cache;
+        cache.refuse(id, state);
+        match self.change(work) {
+            Ok((value, generation)) => {
+                cache.refusal_committed(id, generation);
+                Ok(value)
+            }
+            Err(error) if is_answer(&error) => {
+                cache.refusal_withdrawn(id);
+                Err(error)
+            }
+            Err(error) => {
+                cache.refusal_failed(id);
+                let message = "the refusal is in force here but not durable yet: repeat it";
+                Err(Error::new(ErrorKind::NotDurable, message).with_source(error.into()))
+            }
+        }
+    }
+
+    /// Runs a change on the writer's thread. Its changes of authority are logged in its transaction, and
+    /// applied in this process before the commit starts. Returns the generation with its value.
+    pub(super) fn change<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
+    ) -> Result<(T, u64), Error> {
+        let cache = Arc::clone(&self.engine.cache);
+        let (sender, receiver) = sync_channel(1);
+        self.engine.queue.push_job(Box::new(move |session: &mut Session| {
+            let mut applied: Option<Applied> = None;
+            let outcome = session.change(|catalogue| {
+                let changed = work(catalogue)?;
+                for token in &changed.tokens {
+                    catalogue.log_change(*token)?;
+                }
+                let generation = catalogue.generation()?;
+                let applied = applied.insert(cache.apply(&changed.tokens, generation));
+                Ok((changed.value, applied.generation()))
+            });
+            if let (Err(_), Some(applied)) = (&outcome, &applied) {
+                cache.failed(applied);
+            }
+            // Nobody receives where the caller's thread is gone; the change is made all the same.
+            let _ = sender.send(outcome.map_err(change_error));
+        }));
+        receiver.recv().map_err(|_| Error::new(ErrorKind::Closed, "the tracker is closed"))?
+    }
+}
+
+fn change_error(error: CommitError) -> Error {
+    match error {
+        CommitError::RolledBack(error) => to_error(error),
+        CommitError::Unknown(error) => {
+            let message = "the change may be stored or not: repeat it";
+            Error::new(ErrorKind::NotDurable, message).with_source(error)
+        }
+    }
+}
+
+/// Whether the catalogue answered, as against failed.
+fn is_answer(error: &Error) -> bool {
+    use ErrorKind::{AlreadyExists, InvalidInput, NotFound, Revoked};
+    matches!(error.kind(), AlreadyExists | InvalidInput | NotFound | Revoked)
+}
+
+/// Reads a row, lets `edit` change it, and writes it back.
+pub(super) fn edit(
+    catalogue: &Catalogue<'_>,
+    id: TokenId,
+    now: Timestamp,
+    edit: impl FnOnce(&mut TokenRow),
+) -> anyhow::Result<Changed<TokenRow>> {
+    let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
+    if row.state == TokenState::Revoked {
+        return Err(
+            Error::new(ErrorKind::Revoked, "the token is revoked, and that is final").into()
+        );
+    }
+    edit(&mut row);
+    let mut tokens = free_name(catalogue, &row, now)?;
+    catalogue.replace(&row)?;
+    tokens.push(id);
+    Ok(Changed { value: row, tokens })
+}
+
+/// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which
+/// frees the name.
+pub(super) fn free_name(
+    catalogue: &Catalogue<'_>,
+    row: &TokenRow,
+    now: Timestamp,
+) -> anyhow::Result<Vec<TokenId>> {
+    let living = matches!(row.state, TokenState::Active | TokenState::Suspended);
+    let Some(namesake) = catalogue.living_namesake(&row.owner, &row.name)?.filter(|_| living)
+    else {
+        return Ok(Vec::new());
+    };
+    if namesake == row.id {
+        return Ok(Vec::new());
+    }
+    let mut other = catalogue.find_id(namesake)?.row.ok_or_else(not_found)?;
+    if other.expires_at.is_none_or(|expires_at| now < expires_at) {
+        let message = "the `name` is taken by a living token of this owner";
+        return Err(Error::new(ErrorKind::AlreadyExists, message).naming("name").into());
+    }
+    other.state = TokenState::MarkedExpired;
+    catalogue.replace(&other)?;
+    Ok(vec![namesake])
+}
+
+pub(super) fn not_found() -> Error {
+    Error::new(ErrorKind::NotFound, "no such token")
+}
