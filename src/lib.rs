@@ -121,3 +121,8 @@ pub use token::{
 pub use tokens::{Revoked, Tokens};
 pub use tracker::TokenTracker;
 pub use usage::{Settled, Usage};
+
+/// The README's example is compiled and run with the documentation's.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
