@@ -41,7 +41,7 @@ use crate::writer;
 /// | [`path_filter`](Self::path_filter) | [`PathFilter::default`] | |
 /// | [`serve_stale`](Self::serve_stale) | 0: never | up to 1 hour |
 /// | [`busy_timeout`](Self::busy_timeout) | 1 s | 10 ms to 60 s |
-/// | [`readers`](Self::readers) | 4 connections | 1 to 64 |
+/// | [`readers`](Self::readers) | 4 connections | 2 to 64 |
 /// | [`file_mode`](Self::file_mode) | `0o600` | |
 /// | [`clock`](Self::clock) | [`SystemClock`] | |
 ///
@@ -161,7 +161,8 @@ impl Builder {
         self
     }
 
-    /// How often the last use of one token is written: its precision.
+    /// How often the last use of one token is written: its precision, doubled where several processes
+    /// share the file.
     pub fn last_used_interval(mut self, interval: Duration) -> Self {
         self.last_used_interval = interval;
         self
@@ -199,7 +200,8 @@ impl Builder {
         self
     }
 
-    /// How many connections read at the same time.
+    /// How many connections read at the same time. One of them is kept for authentication: statistics and
+    /// lists wait for each other instead of taking the last.
     pub fn readers(mut self, connections: u32) -> Self {
         self.readers = connections;
         self
@@ -239,7 +241,10 @@ impl Builder {
         let path = path.as_ref();
         self.start(
             |options| Store::open_file(path, options),
-            |mode, when_alone| Presence::announce(path, mode, when_alone).map(Some),
+            |mode, open| {
+                let (presence, session) = Presence::announce(path, mode, open)?;
+                Ok((Some(presence), session))
+            },
         )
     }
 
@@ -248,7 +253,7 @@ impl Builder {
     /// # Errors
     /// `InvalidInput` names a knob out of bounds.
     pub fn in_memory(self) -> Result<TokenTracker, Error> {
-        self.start(Store::open_memory, |_, _| Ok(None))
+        self.start(Store::open_memory, |_, open| Ok((None, open(true)?)))
     }
 
     fn start(
@@ -256,8 +261,8 @@ impl Builder {
         open: impl FnOnce(StoreOptions) -> anyhow::Result<Store>,
         announce: impl FnOnce(
             u32,
-            &mut dyn FnMut() -> anyhow::Result<()>,
-        ) -> anyhow::Result<Option<Presence>>,
+            &mut dyn FnMut(bool) -> anyhow::Result<Session>,
+        ) -> anyhow::Result<(Option<Presence>, Session)>,
     ) -> Result<TokenTracker, Error> {
         let (queue, store) = (self.queue_options()?, self.store_options()?);
         let (cache_capacity, last_used, file_mode) =
@@ -268,20 +273,17 @@ impl Builder {
         let queue = Arc::new(Queue::new(queue));
 
         let store = Arc::new(open(store).map_err(to_error)?);
-        let mut unclean_ends = 0;
-        let presence = announce(file_mode, &mut || {
-            unclean_ends = Session::take_unclean_ends(&store)?;
-            Ok(())
+        let (presence, mut session) = announce(file_mode, &mut |alone| {
+            Session::open(Arc::clone(&store), config.last_used_interval, now, alone)
         })
         .map_err(to_error)?;
-        let mut session =
-            Session::open(Arc::clone(&store), config.last_used_interval, now).map_err(to_error)?;
+        let unclean_ends = session.unclean_ends();
         let tracked_since = session.track_last_use(last_used, now).map_err(to_error)?;
         let clock = Arc::clone(&config.clock);
-        let follower = Follower::new(Arc::clone(&store), Arc::clone(&cache), Arc::clone(&clock));
+        let follower = Follower::new(&store, Arc::clone(&cache), clock);
         let follower = Arc::new(follower.map_err(to_error)?);
-        let mut threads = vec![writer::start(Arc::clone(&queue), session, clock)?];
-        threads.extend(follower.start()?);
+        let mut threads = vec![writer::start(Arc::clone(&queue), session)?];
+        threads.extend(follower.start().inspect_err(|_| queue.close())?);
         let parts = Parts { store, cache, queue, follower, tracked_since, unclean_ends };
         Ok(TokenTracker::new(Engine::new(config, parts), threads, presence))
     }
@@ -295,7 +297,7 @@ impl Builder {
     }
 
     fn store_options(&self) -> Result<StoreOptions, Error> {
-        within("readers", self.readers as usize, 1, 64)?;
+        within("readers", self.readers as usize, 2, 64)?;
         within_time(
             "busy_timeout",
             self.busy_timeout,

@@ -42,20 +42,6 @@ pub(crate) struct Entry {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct CacheKey(u128);
 
-/// Changes that are applied and whose commit is under way.
-#[derive(Debug)]
-pub(crate) struct Applied {
-    generation: u64,
-    before: u64,
-}
-
-impl Applied {
-    /// What the commit makes the newest generation.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
-}
-
 /// What may be made of a look-up.
 #[derive(Debug)]
 pub(crate) enum Admission {
@@ -76,8 +62,10 @@ pub(crate) struct Cache {
 }
 
 struct Gate {
-    /// Everything up to here is applied.
+    /// Everything up to here is committed and applied.
     generation: u64,
+    /// What the commit that is under way makes the newest generation; 0 where none is.
+    pending: u64,
     /// The current version of each token that is cached anywhere.
     tokens: HashMap<TokenId, Arc<Live>>,
     tokens_kept: usize,
@@ -108,6 +96,7 @@ impl Cache {
             shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
             gate: Mutex::new(Gate {
                 generation: 0,
+                pending: 0,
                 tokens: HashMap::new(),
                 tokens_kept: capacity,
                 refusals: HashMap::new(),
@@ -155,14 +144,12 @@ impl Cache {
         if generation < gate.horizon {
             return Admission::Outdated;
         }
-        match gate.refusals.get(&token) {
-            Some(refusal) if generation < refusal.visible_from => {
-                return Admission::Current(uncacheable(last_used), Some(refusal.state));
-            }
-            Some(_) => drop(gate.refusals.remove(&token)),
-            None => {}
+        if let Some(refusal) = gate.refusals.get(&token)
+            && generation < refusal.visible_from
+        {
+            return Admission::Current(uncacheable(last_used), Some(refusal.state));
         }
-        if generation < gate.generation {
+        if generation < gate.generation.max(gate.pending) {
             return Admission::Current(uncacheable(last_used), None);
         }
         Admission::Current(gate.live(token, last_used), None)
@@ -171,7 +158,14 @@ impl Cache {
     /// Whether a change refuses the token that a look-up at `generation` could not see yet.
     pub(crate) fn refused(&self, token: TokenId, generation: u64) -> bool {
         let gate = self.gate.lock();
-        gate.refusals.get(&token).is_some_and(|refusal| generation < refusal.visible_from)
+        generation < gate.horizon
+            || gate.refusals.get(&token).is_some_and(|refusal| generation < refusal.visible_from)
+    }
+
+    /// Whether the token was revoked in this process, durably or not.
+    pub(crate) fn is_revoked(&self, token: TokenId) -> bool {
+        let gate = self.gate.lock();
+        gate.refusals.get(&token).is_some_and(|refusal| refusal.state == TokenState::Revoked)
     }
 
     /// Refuses a token from now on, before its change even begins. Settled by one of
@@ -192,51 +186,63 @@ impl Cache {
         refusal.waiting += 1;
     }
 
-    /// The refusal is committed: whoever reads the store at this generation sees it there.
-    pub(crate) fn refusal_committed(&self, token: TokenId, generation: u64) {
+    /// The refusal is committed: whoever reads the store at this generation sees it there. A revocation
+    /// that could not be stored is not made up for by a suspension that was.
+    pub(crate) fn refusal_committed(&self, token: TokenId, state: TokenState, generation: u64) {
         let mut gate = self.gate.lock();
-        gate.settle(token, |refusal| {
-            refusal.lasting = false;
-            refusal.visible_from = generation;
+        gate.settle(token, generation, |refusal| {
+            refusal.lasting &= state != TokenState::Revoked && refusal.state == TokenState::Revoked;
         });
-        gate.let_go_of_refusals();
     }
 
     /// The commit failed, or may have: the token stays refused in this process.
     pub(crate) fn refusal_failed(&self, token: TokenId) {
-        self.gate.lock().settle(token, |refusal| refusal.lasting = true);
+        self.gate.lock().settle(token, u64::MAX, |refusal| refusal.lasting = true);
     }
 
     /// There was nothing to refuse. The row as it is counts again.
     pub(crate) fn refusal_withdrawn(&self, token: TokenId) {
         let mut gate = self.gate.lock();
         let generation = gate.generation;
-        gate.settle(token, |refusal| refusal.visible_from = generation);
+        gate.settle(token, generation, |_| {});
     }
 
-    /// The token was brought back, as of this generation: what refused it before no longer does.
+    /// The token was brought back, as of this generation: a suspension no longer refuses it, unless one
+    /// is under way. To be called in the order of commits.
     pub(crate) fn refusal_lifted(&self, token: TokenId, generation: u64) {
         let mut gate = self.gate.lock();
-        if let Some(refusal) = gate.refusals.get_mut(&token).filter(|refusal| refusal.waiting == 0)
-        {
+        let suspended =
+            |refusal: &&mut Refusal| refusal.waiting == 0 && refusal.state != TokenState::Revoked;
+        if let Some(refusal) = gate.refusals.get_mut(&token).filter(suspended) {
             refusal.lasting = false;
             refusal.visible_from = generation;
         }
     }
 
-    /// Applies changes before their commit starts: from here on no look-up of before is inserted.
-    /// `generation` is what the commit will make the newest one.
-    pub(crate) fn apply(&self, tokens: &[TokenId], generation: u64) -> Applied {
-        let mut gate = self.gate.lock();
-        let before = gate.generation;
-        gate.generation = before.max(generation);
-        tokens.iter().for_each(|token| gate.retire(*token));
-        Applied { generation, before }
+    /// The token is new under its number: what was refused under it before was somebody's mistake.
+    pub(crate) fn refusal_forgotten(&self, token: TokenId) {
+        self.gate.lock().refusals.remove(&token);
     }
 
-    /// The commit failed, or may have: if it did happen, the follower reads of it.
-    pub(crate) fn failed(&self, applied: &Applied) {
-        self.gate.lock().generation = applied.before;
+    /// Applies changes before their commit starts: from here on no look-up of before is inserted.
+    /// `generation` is what the commit will make the newest one. Settled by [`Cache::committed`] or
+    /// [`Cache::failed`] before the next change is applied.
+    pub(crate) fn apply(&self, tokens: &[TokenId], generation: u64) {
+        let mut gate = self.gate.lock();
+        gate.pending = generation;
+        tokens.iter().for_each(|token| gate.retire(*token));
+    }
+
+    /// The commit that was under way succeeded.
+    pub(crate) fn committed(&self) {
+        let mut gate = self.gate.lock();
+        gate.generation = gate.generation.max(gate.pending);
+        gate.pending = 0;
+    }
+
+    /// The commit that was under way failed, or may have: if it did happen, the follower reads of it.
+    pub(crate) fn failed(&self) {
+        self.gate.lock().pending = 0;
     }
 
     /// Takes note of changes that were read from the store; `None` stands for all tokens.
@@ -252,13 +258,14 @@ impl Cache {
 
 impl Gate {
     /// One caller less waits for the commit of a refusal. With others still waiting it stays in force.
-    fn settle(&mut self, token: TokenId, settle: impl FnOnce(&mut Refusal)) {
+    fn settle(&mut self, token: TokenId, visible_from: u64, settle: impl FnOnce(&mut Refusal)) {
         let Some(refusal) = self.refusals.get_mut(&token) else { return };
         refusal.waiting = refusal.waiting.saturating_sub(1);
         settle(refusal);
-        if refusal.waiting > 0 || refusal.lasting {
-            refusal.visible_from = u64::MAX;
+        if refusal.waiting == 0 && !refusal.lasting {
+            refusal.visible_from = visible_from;
         }
+        self.let_go_of_refusals();
     }
 
     fn retire(&mut self, token: TokenId) {

@@ -115,10 +115,12 @@ impl Clock for ManualClock {
     }
 }
 
-/// An instant in real time for a thread to wait for; no [`Clock`] can hold a thread up.
+/// An instant in real time for a thread to wait for; no [`Clock`] can hold a thread up. As good as never
+/// where the time is longer than the operating system can count.
 #[allow(clippy::disallowed_methods, reason = "this is the room where the clock is read")]
 pub(crate) fn deadline(after: Duration) -> Instant {
-    Instant::now() + after
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or(now + Duration::from_secs(100 * 365 * 86_400))
 }
 
 /// Whether `deadline` has passed in real time.

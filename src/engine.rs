@@ -148,11 +148,10 @@ impl Engine {
             Ok(token) => token,
             Err(reason) => return Some(Err(self.stranger(reason))),
         };
-        let entry = self.cache.get(self.cache.key(token));
-        match entry {
-            Some(entry) if self.follower.is_fresh(now.monotonic, BOUND) => {
-                Some(self.decide(&entry, request, now))
-            }
+        // Freshness first: what is retired after this look at the clock is then seen to be.
+        let fresh = self.follower.is_fresh(now.monotonic, BOUND);
+        match self.cache.get(self.cache.key(token)) {
+            Some(entry) if fresh => Some(self.decide(&entry, request, now)),
             Some(_) => None,
             None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
         }
@@ -285,7 +284,7 @@ impl Engine {
         if identity.grant.ends_at.is_some_and(|ends_at| now.wall >= ends_at) {
             return Ok(false);
         }
-        if identity.live.is_current() && self.follower.is_fresh(now.monotonic, BOUND) {
+        if self.follower.is_fresh(now.monotonic, BOUND) && identity.live.is_current() {
             return Ok(true);
         }
         let found =

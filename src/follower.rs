@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use crate::cache::Cache;
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
-use crate::store::Store;
+use crate::store::{Store, Watch};
 use crate::timestamp::micros;
 
 /// How old the knowledge may be that a cached token is allowed by.
@@ -23,7 +23,8 @@ const NEVER: i64 = i64::MIN;
 
 /// Reads the log of changes, from where it was read before, into the cache.
 pub(crate) struct Follower {
-    store: Arc<Store>,
+    /// `None` where nobody else can write.
+    watch: Option<Watch>,
     cache: Arc<Cache>,
     clock: Arc<dyn Clock>,
     /// The newest change that was read as committed.
@@ -37,7 +38,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// Begins with the changes after now: the cache is empty.
     pub(crate) fn new(
-        store: Arc<Store>,
+        store: &Store,
         cache: Arc<Cache>,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
@@ -45,7 +46,7 @@ impl Follower {
         let generation = store.reader()?.catalogue().generation()?;
         cache.catch_up(Some(&[]), generation);
         Ok(Self {
-            store,
+            watch: store.watch()?,
             cache,
             clock,
             generation: AtomicU64::new(generation),
@@ -58,7 +59,7 @@ impl Follower {
     /// Whether what is cached may be relied on at this monotonic time: nobody else can write, or what
     /// they wrote was read no longer than `allowed` ago.
     pub(crate) fn is_fresh(&self, now: Duration, allowed: Duration) -> bool {
-        if !self.store.is_shared() {
+        if self.watch.is_none() {
             return true;
         }
         let followed_at = self.followed_at.load(Ordering::Acquire);
@@ -67,9 +68,10 @@ impl Follower {
 
     /// Reads what changed since the last time.
     pub(crate) fn follow(&self) -> anyhow::Result<()> {
+        let Some(watch) = &self.watch else { return Ok(()) };
         let started = micros(self.clock.monotonic());
         let since = self.generation.load(Ordering::Acquire);
-        let changes = self.store.reader()?.catalogue().changes_since(since)?;
+        let changes = watch.changes_since(since)?;
         self.cache.catch_up(changes.tokens.as_deref(), changes.generation);
         self.generation.fetch_max(changes.generation, Ordering::AcqRel);
         self.followed_at.fetch_max(started, Ordering::AcqRel);
@@ -78,7 +80,7 @@ impl Follower {
 
     /// Follows on a thread of its own until stopped.
     pub(crate) fn start(self: &Arc<Self>) -> Result<Option<JoinHandle<()>>, Error> {
-        if !self.store.is_shared() {
+        if self.watch.is_none() {
             return Ok(None);
         }
         let follower = Arc::clone(self);

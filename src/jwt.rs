@@ -5,8 +5,10 @@ mod base64url;
 mod claims;
 mod issuer;
 mod json;
+mod jwk;
 mod key;
 mod provider;
+mod rsa;
 
 pub use issuer::{ApiTokenMark, JwtIssuer};
 pub use key::{Algorithm, JwtKey};

@@ -13,12 +13,12 @@ pub(crate) struct Presence {
 }
 
 impl Presence {
-    /// Takes the lock. `when_alone` runs first where nobody else holds it.
-    pub(crate) fn announce(
+    /// Takes the lock, and does `work`, telling it whether nobody else holds the lock while it works.
+    pub(crate) fn announce<T>(
         database: &Path,
         mode: u32,
-        when_alone: impl FnOnce() -> Result<()>,
-    ) -> Result<Self> {
+        work: impl FnOnce(bool) -> Result<T>,
+    ) -> Result<(Self, T)> {
         let path = lock_path(database);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false);
@@ -27,15 +27,19 @@ impl Presence {
         #[cfg(not(unix))]
         let _ = mode;
         let file = options.open(&path).context("the lock file cannot be opened")?;
-        match file.try_lock() {
-            Ok(()) => when_alone()?,
-            Err(TryLockError::WouldBlock) => {}
+        let alone = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => {
+                file.lock_shared()?;
+                false
+            }
             Err(TryLockError::Error(error)) => return Err(error.into()),
+        };
+        let done = work(alone)?;
+        if alone {
+            file.lock_shared()?;
         }
-        // From exclusive to shared; another opener may come between and also find itself alone, which
-        // does no harm: neither of us has written anything yet.
-        file.lock_shared()?;
-        Ok(Self { _file: file })
+        Ok((Self { _file: file }, done))
     }
 }
 

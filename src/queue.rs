@@ -45,7 +45,12 @@ struct State {
     phase: Phase,
     /// Somebody waits for the commit of what is in the queue.
     urgent: bool,
+    /// When what waits is committed at the latest.
+    window_end: Option<Instant>,
+    /// Whether the last turn was a job's.
+    had_a_job: bool,
     in_flight: u64,
+    last_uses_in_flight: usize,
     accepted: u64,
     /// Accepted and not dropped on the spot: positions in the order of commit.
     enqueued: u64,
@@ -96,7 +101,10 @@ impl Queue {
             jobs: VecDeque::new(),
             phase: Phase::Open,
             urgent: false,
+            window_end: None,
+            had_a_job: false,
             in_flight: 0,
+            last_uses_in_flight: 0,
             accepted: 0,
             enqueued: 0,
             stored: 0,
@@ -120,9 +128,8 @@ impl Queue {
     /// Takes a record as soon as there is room. Drops and counts it where the queue is closed.
     pub(crate) fn push_waiting(&self, record: Record) -> Entrance {
         let mut state = self.state.lock();
+        // A full queue holds a full group at least: the writer is at it without being told.
         while state.phase == Phase::Open && state.records.len() >= self.options.capacity {
-            state.urgent = true;
-            self.work.notify_one();
             self.progress.wait(&mut state);
         }
         self.enter(state, record)
@@ -187,8 +194,10 @@ impl Queue {
             if state.failures > failures {
                 return Err(state.storage_error());
             }
-            state.urgent = true;
-            self.work.notify_one();
+            if state.groups_taken < group {
+                state.urgent = true;
+                self.work.notify_one();
+            }
             self.progress.wait(&mut state);
         }
     }
@@ -207,8 +216,10 @@ impl Queue {
             if end.is_some_and(has_passed) {
                 return Err(Error::new(ErrorKind::Busy, "the record is not stored yet"));
             }
-            state.urgent = true;
-            self.work.notify_one();
+            if state.stored + state.in_flight < position {
+                state.urgent = true;
+                self.work.notify_one();
+            }
             match end {
                 Some(end) => drop(self.progress.wait_until(&mut state, end)),
                 None => self.progress.wait(&mut state),
@@ -227,9 +238,13 @@ impl Queue {
         self.progress.notify_all();
     }
 
-    /// How a closed queue ended: with everything written or not.
-    pub(crate) fn closed_in_full(&self) -> Result<(), Error> {
-        if self.state.lock().lost_at_end { Err(lost()) } else { Ok(()) }
+    /// Waits for the end, and says whether everything was written.
+    pub(crate) fn wait_for_end(&self) -> Result<(), Error> {
+        let mut state = self.state.lock();
+        while state.phase != Phase::Closed {
+            self.progress.wait(&mut state);
+        }
+        if state.lost_at_end { Err(lost()) } else { Ok(()) }
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -256,55 +271,49 @@ impl Queue {
 
 /// The writer's side.
 impl Queue {
-    /// Waits for something to do. Jobs come first; with `retry_at` no new batch is taken before that.
+    /// Waits for something to do. Jobs come first, but between two of them a group that is due has its
+    /// turn; with `retry_at` that is the batch that failed.
     pub(crate) fn next(&self, retry_at: Option<Instant>) -> Work {
         let mut state = self.state.lock();
-        let mut window_end = None;
         loop {
+            let due = state.is_due(retry_at, &self.options);
+            if due && (state.jobs.is_empty() || state.had_a_job) {
+                state.had_a_job = false;
+                return if retry_at.is_some() { Work::Retry } else { self.take(state) };
+            }
             if let Some(job) = state.jobs.pop_front() {
+                state.had_a_job = true;
                 return Work::Job(job);
             }
-            let ending = state.phase != Phase::Open;
-            let now = state.urgent || ending;
-            let wait_until = match retry_at {
-                Some(retry_at) if now || has_passed(retry_at) => {
-                    state.urgent = false;
-                    return Work::Retry;
-                }
-                Some(retry_at) => Some(retry_at),
-                None if state.is_empty() && ending => return Work::End,
-                None if state.is_empty() && !state.urgent => None,
-                None => {
-                    let end = *window_end.get_or_insert_with(|| deadline(self.options.window));
-                    if now || state.records.len() >= self.options.group || has_passed(end) {
-                        return Work::Commit(self.take(state));
-                    }
-                    Some(end)
-                }
-            };
-            match wait_until {
+            if retry_at.is_none() && state.is_empty() && state.phase != Phase::Open {
+                return Work::End;
+            }
+            match retry_at.or(state.window_end) {
                 Some(end) => drop(self.work.wait_until(&mut state, end)),
                 None => self.work.wait(&mut state),
             }
         }
     }
 
-    fn take(&self, mut state: MutexGuard<'_, State>) -> Batch {
+    fn take(&self, mut state: MutexGuard<'_, State>) -> Work {
         let count = state.records.len().min(self.options.group);
         let records: Vec<Record> = state.records.drain(..count).collect();
         let last_uses = std::mem::take(&mut state.last_uses);
         state.in_flight = records.len() as u64;
+        state.last_uses_in_flight = last_uses.len();
         state.groups_taken += 1;
         state.urgent &= !state.records.is_empty();
+        state.window_end = None;
         drop(state);
         self.progress.notify_all();
-        Batch { records, last_uses: last_uses.into_iter().collect() }
+        Work::Commit(Batch { records, last_uses: last_uses.into_iter().collect() })
     }
 
     /// The batch in flight is committed.
     pub(crate) fn committed(&self, last_used_writes: u64) {
         let mut state = self.state.lock();
         state.stored += std::mem::take(&mut state.in_flight);
+        state.last_uses_in_flight = 0;
         state.last_used_writes += last_used_writes;
         state.groups_committed = state.groups_taken;
         state.trouble = None;
@@ -325,7 +334,8 @@ impl Queue {
     pub(crate) fn end(&self) {
         let mut state = self.state.lock();
         state.phase = Phase::Closed;
-        state.lost_at_end |= state.buffered() > 0;
+        state.lost_at_end |=
+            state.buffered() > 0 || state.last_uses_in_flight + state.last_uses.len() > 0;
         state.dropped += state.buffered();
         state.in_flight = 0;
         let (records, jobs) = (std::mem::take(&mut state.records), std::mem::take(&mut state.jobs));
@@ -336,6 +346,20 @@ impl Queue {
 }
 
 impl State {
+    /// Whether a commit is due: of what waits, or with `retry_at` of the batch that failed. Starts the
+    /// window of what has come since the last time.
+    fn is_due(&mut self, retry_at: Option<Instant>, options: &QueueOptions) -> bool {
+        let ending = self.phase != Phase::Open;
+        if let Some(retry_at) = retry_at {
+            return ending || has_passed(retry_at);
+        }
+        if self.is_empty() {
+            return self.urgent;
+        }
+        let end = *self.window_end.get_or_insert_with(|| deadline(options.window));
+        ending || self.urgent || self.records.len() >= options.group || has_passed(end)
+    }
+
     fn is_empty(&self) -> bool {
         self.records.is_empty() && self.last_uses.is_empty()
     }

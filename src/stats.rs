@@ -153,7 +153,7 @@ impl StatsQuery<'_> {
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Reader) -> anyhow::Result<T>) -> Result<T, Error> {
-        let answer = self.engine.store.reader().and_then(|reader| {
+        let answer = self.engine.store.question().and_then(|reader| {
             if !reader.knows(&self.scope)? {
                 let whom = match self.scope {
                     Scope::Owner(_) => "no token of this owner",

@@ -8,16 +8,20 @@ mod schema;
 mod session;
 mod statistics;
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use parking_lot::{Condvar, Mutex};
 use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::clock::deadline;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
+use catalogue::Changes;
 pub(crate) use catalogue::{Catalogue, CredentialKey, TokenRow};
 pub(crate) use failure::to_error;
 pub(crate) use session::{Batch, CommitError, Session};
@@ -46,6 +50,25 @@ pub(crate) struct Store {
     location: Location,
     options: StoreOptions,
     pool: Pool<SqliteConnectionManager>,
+    questions: Questions,
+}
+
+/// How many questions may be asked at the same time: one fewer than there are connections, so that
+/// authentication never waits behind statistics.
+struct Questions {
+    free: Mutex<u32>,
+    freed: Condvar,
+}
+
+/// Leave to ask one question.
+pub(crate) struct Question<'s> {
+    reader: Reader,
+    questions: &'s Questions,
+}
+
+/// A reading connection of its own, for whoever must not wait for a free one.
+pub(crate) struct Watch {
+    connection: Mutex<Connection>,
 }
 
 /// A connection taken for one reading operation.
@@ -66,27 +89,37 @@ impl Store {
         let timeout = options.busy_timeout;
         let manager = SqliteConnectionManager::file(path)
             .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .with_init(move |connection| {
-                connection.busy_timeout(timeout)?;
-                connection.pragma_update(None, "query_only", true)
-            });
+            .with_init(move |connection| prepare_reading(connection, timeout));
         let pool = pool(manager, options.readers, timeout)?;
-        Ok(Self { location, options, pool })
+        let questions = Questions::new(options.readers - 1);
+        Ok(Self { location, options, pool, questions })
     }
 
     pub(crate) fn open_memory(options: StoreOptions) -> Result<Self> {
         let pool = pool(SqliteConnectionManager::memory(), 1, Duration::from_secs(30))?;
         schema::migrate(&mut *pool.get()?)?;
-        Ok(Self { location: Location::Memory, options, pool })
-    }
-
-    /// Whether other processes can share the database.
-    pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.location, Location::File(_))
+        let questions = Questions::new(1);
+        Ok(Self { location: Location::Memory, options, pool, questions })
     }
 
     pub(crate) fn reader(&self) -> Result<Reader> {
         Ok(Reader(self.pool.get().context("no connection to read with")?))
+    }
+
+    /// A connection to ask something with that may take long.
+    pub(crate) fn question(&self) -> Result<Question<'_>> {
+        self.questions.enter(self.options.busy_timeout)?;
+        let reader = self.reader().inspect_err(|_| self.questions.leave())?;
+        Ok(Question { reader, questions: &self.questions })
+    }
+
+    /// A connection of its own. `None` where nobody else can write: there is nothing to watch.
+    pub(crate) fn watch(&self) -> Result<Option<Watch>> {
+        let Location::File(path) = &self.location else { return Ok(None) };
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut connection = Connection::open_with_flags(path, flags)?;
+        prepare_reading(&mut connection, self.options.busy_timeout)?;
+        Ok(Some(Watch { connection: Mutex::new(connection) }))
     }
 
     fn write_connection(&self) -> Result<WriteConnection> {
@@ -100,6 +133,51 @@ impl Store {
 impl Reader {
     pub(crate) fn catalogue(&self) -> Catalogue<'_> {
         Catalogue::new(&self.0)
+    }
+}
+
+impl Watch {
+    /// What changed after `generation`.
+    pub(crate) fn changes_since(&self, generation: u64) -> Result<Changes> {
+        Catalogue::new(&self.connection.lock()).changes_since(generation)
+    }
+}
+
+impl Questions {
+    fn new(free: u32) -> Self {
+        Self { free: Mutex::new(free), freed: Condvar::new() }
+    }
+
+    fn enter(&self, timeout: Duration) -> Result<()> {
+        let end = deadline(timeout);
+        let mut free = self.free.lock();
+        while *free == 0 {
+            if self.freed.wait_until(&mut free, end).timed_out() && *free == 0 {
+                let message = "too many questions are being asked at the same time";
+                return Err(Error::new(ErrorKind::Busy, message).into());
+            }
+        }
+        *free -= 1;
+        Ok(())
+    }
+
+    fn leave(&self) {
+        *self.free.lock() += 1;
+        self.freed.notify_one();
+    }
+}
+
+impl Deref for Question<'_> {
+    type Target = Reader;
+
+    fn deref(&self) -> &Reader {
+        &self.reader
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        self.questions.leave();
     }
 }
 
@@ -128,6 +206,11 @@ fn pool(
         .connection_timeout(timeout)
         .error_handler(Box::new(r2d2::NopErrorHandler));
     builder.build(manager).context("no connection to read with")
+}
+
+fn prepare_reading(connection: &mut Connection, timeout: Duration) -> rusqlite::Result<()> {
+    connection.busy_timeout(timeout)?;
+    connection.pragma_update(None, "query_only", true)
 }
 
 fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {

@@ -17,7 +17,7 @@ use crate::token::{
     Issued, NewToken, Token, TokenFilter, TokenId, TokenKind, TokenPage, TokenState, TokenUpdate,
     check_text,
 };
-use change::{Changed, edit, free_name, not_found};
+use change::{Changed, Effect, edit, free_name, not_found, revoked};
 
 /// Tokens to a step of [`Tokens::mark_expired`]: a few milliseconds each.
 const EXPIRE_STEP: u32 = 1_000;
@@ -103,7 +103,7 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// `NotFound`.
     pub fn get(&self, id: TokenId) -> Result<Token, Error> {
-        let found = self.engine.store.reader().and_then(|reader| reader.catalogue().find_id(id));
+        let found = self.engine.store.question().and_then(|reader| reader.catalogue().find_id(id));
         let row = found.map_err(to_error)?.row.ok_or_else(not_found)?;
         Ok(self.show(&row, self.engine.now()))
     }
@@ -115,7 +115,7 @@ impl<'t> Tokens<'t> {
     pub fn list(&self, filter: &TokenFilter) -> Result<TokenPage, Error> {
         let limit = filter.page_size()?;
         let now = self.engine.now();
-        let rows = self.engine.store.reader().and_then(|reader| {
+        let rows = self.engine.store.question().and_then(|reader| {
             // One more than a page tells whether there is another.
             reader.catalogue().list(filter, limit + 1, now)
         });
@@ -134,7 +134,7 @@ impl<'t> Tokens<'t> {
     pub fn count(&self, filter: &TokenFilter) -> Result<u64, Error> {
         let now = self.engine.now();
         let count =
-            self.engine.store.reader().and_then(|reader| reader.catalogue().count(filter, now));
+            self.engine.store.question().and_then(|reader| reader.catalogue().count(filter, now));
         count.map_err(to_error)
     }
 
@@ -147,7 +147,7 @@ impl<'t> Tokens<'t> {
         update.validate()?;
         let now = self.engine.now();
         let expiry = update.expiry.map(|expiry| expiry.resolve(now)).transpose()?;
-        let (row, _) = self.change(move |catalogue| {
+        let row = self.change(move |catalogue| {
             edit(catalogue, id, now, |row| {
                 if let Some(expires_at) = expiry {
                     row.expires_at = expires_at;
@@ -181,7 +181,7 @@ impl<'t> Tokens<'t> {
             row.state = TokenState::Revoked;
             (row.revoked_at, row.revoked_by, row.revoke_reason) = (Some(now), by, reason);
             catalogue.replace(&row)?;
-            Ok(Changed { value: Revoked::Now, tokens: vec![id] })
+            Ok(Changed { value: Revoked::Now, tokens: vec![id], effect: Effect::None })
         })
     }
 
@@ -203,14 +203,17 @@ impl<'t> Tokens<'t> {
     /// `NotFound`; `Revoked`.
     pub fn resume(&self, id: TokenId) -> Result<Token, Error> {
         let now = self.engine.now();
-        let (row, generation) = self.change(move |catalogue| {
-            edit(catalogue, id, now, |row| {
+        if self.engine.cache.is_revoked(id) {
+            return Err(revoked());
+        }
+        let row = self.change(move |catalogue| {
+            let resumed = edit(catalogue, id, now, |row| {
                 if row.state == TokenState::Suspended {
                     row.state = TokenState::Active;
                 }
-            })
+            })?;
+            Ok(resumed.with(Effect::Lifts(id)))
         })?;
-        self.engine.cache.refusal_lifted(id, generation);
         Ok(self.show(&row, now))
     }
 
@@ -223,9 +226,9 @@ impl<'t> Tokens<'t> {
         let now = self.engine.now();
         let mut marked = 0;
         loop {
-            let (step, _) = self.change(move |catalogue| {
+            let step = self.change(move |catalogue| {
                 let tokens = catalogue.expire_due(EXPIRE_STEP, now)?;
-                Ok(Changed { value: tokens.len() as u64, tokens })
+                Ok(Changed { value: tokens.len() as u64, tokens, effect: Effect::None })
             })?;
             marked += step;
             if step < u64::from(EXPIRE_STEP) {
@@ -273,14 +276,15 @@ impl<'t> Tokens<'t> {
         now: Timestamp,
     ) -> Result<Token, Error> {
         let mut row = new_row(new, fragment, expires_at, now);
-        let (row, _) = self.change(move |catalogue| {
+        let row = self.change(move |catalogue| {
             if catalogue.find(&key)?.row.is_some() {
                 let error = Error::new(ErrorKind::AlreadyExists, "the `jti` is known already");
                 return Err(error.naming("jti").into());
             }
             let tokens = free_name(catalogue, &row, now)?;
             row.id = catalogue.insert(&row, &key)?;
-            Ok(Changed { value: row, tokens })
+            let effect = Effect::Forgets(row.id);
+            Ok(Changed { value: row, tokens, effect })
         })?;
         Ok(self.show(&row, now))
     }

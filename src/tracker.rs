@@ -148,7 +148,7 @@ impl TokenTracker {
     /// `Lost` where the storage failed to the end; health says how many records that cost.
     pub fn close(&self) -> Result<(), Error> {
         self.handle.close();
-        self.engine().queue.closed_in_full()
+        self.engine().queue.wait_for_end()
     }
 
     /// The catalogue of tokens: issue, list, revoke.

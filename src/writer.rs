@@ -1,19 +1,20 @@
 //! The one thread that writes: groups of usage, and administration before them.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::clock::{Clock, deadline};
+use crate::clock::deadline;
 use crate::error::{Error, ErrorKind};
-use crate::queue::{Queue, Work};
+use crate::queue::{Job, Queue, Work};
 use crate::store::{Batch, CommitError, Session, to_error};
-use crate::timestamp::Timestamp;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often a batch is tried again once the tracker is closing: over about three seconds.
+/// How often a batch is tried again once the tracker is closing: over three seconds, and the time that each
+/// try takes.
 const LAST_TRIES: u32 = 6;
 
 /// A batch that was not committed yet.
@@ -37,17 +38,12 @@ impl Pending {
 struct Writer {
     queue: Arc<Queue>,
     session: Session,
-    clock: Arc<dyn Clock>,
     pending: Option<Pending>,
 }
 
 /// Starts the thread. It ends when the queue is closed and what was in it is written.
-pub(crate) fn start(
-    queue: Arc<Queue>,
-    session: Session,
-    clock: Arc<dyn Clock>,
-) -> Result<JoinHandle<()>, Error> {
-    let writer = Writer { queue, session, clock, pending: None };
+pub(crate) fn start(queue: Arc<Queue>, session: Session) -> Result<JoinHandle<()>, Error> {
+    let writer = Writer { queue, session, pending: None };
     let thread = std::thread::Builder::new().name("token-tracker-writer".to_owned());
     thread.spawn(move || writer.run()).map_err(|error| {
         Error::new(ErrorKind::Storage, "the writer's thread cannot be started")
@@ -66,7 +62,7 @@ impl Writer {
                     let pending = self.pending.take();
                     pending.into_iter().for_each(|pending| self.write(pending));
                 }
-                Work::Job(job) => job(&mut self.session),
+                Work::Job(job) => self.run_job(job),
                 Work::End => break,
             }
             if self.pending.as_ref().is_some_and(|pending| pending.tries_closing > LAST_TRIES) {
@@ -74,7 +70,15 @@ impl Writer {
             }
         }
         // An end that cannot be marked is reported as unclean at the next open, which it is.
-        let _ = self.session.close(Timestamp::from(self.clock.now()));
+        let _ = self.session.close();
+    }
+
+    /// A job that panics ends itself alone. Its caller is told, because its answer never comes.
+    fn run_job(&mut self, job: Job) {
+        let session = &mut self.session;
+        if catch_unwind(AssertUnwindSafe(|| job(session))).is_err() {
+            self.session.forget();
+        }
     }
 
     fn write(&mut self, mut pending: Pending) {
@@ -83,6 +87,9 @@ impl Writer {
             Err(error) => {
                 self.queue.failed(to_error(error).to_string(), pending.unknown);
                 if self.queue.is_closed() {
+                    if pending.tries_closing == 0 {
+                        pending.pause = FIRST_PAUSE;
+                    }
                     pending.tries_closing += 1;
                     std::thread::sleep(pending.pause);
                 }

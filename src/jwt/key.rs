@@ -5,9 +5,10 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::jwk::EllipticCurve;
-use jsonwebtoken::{Algorithm as Jwa, DecodingKey, EncodingKey};
+use jsonwebtoken::{Algorithm as Jwa, DecodingKey, DecodingKeyKind, EncodingKey};
 
 use super::provider::PROVIDER;
+use super::rsa;
 use crate::error::Error;
 
 /// A signature algorithm of RFC 7518 or RFC 8037. The key fixes it; a token's header only has to agree.
@@ -40,7 +41,7 @@ pub enum Algorithm {
     Rs512,
 }
 
-/// What kind of key an algorithm takes.
+/// What kind of key an algorithm takes, with its measures.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Family {
     /// With the length of a public key point in bytes.
@@ -89,6 +90,34 @@ impl Algorithm {
     fn family(self) -> Family {
         self.row().3
     }
+
+    pub(super) fn kind(self) -> KeyKind {
+        match self.family() {
+            Family::Ec(_) => KeyKind::Ec,
+            Family::Ed => KeyKind::Ed,
+            Family::Hmac(_) => KeyKind::Hmac,
+            Family::Rsa => KeyKind::Rsa,
+        }
+    }
+
+    /// The curve as a JWK names it (RFC 7518 §6.2.1.1, RFC 8037 §2).
+    pub(super) fn curve(self) -> Option<&'static str> {
+        match self {
+            Self::EdDsa => Some("Ed25519"),
+            Self::Es256 => Some("P-256"),
+            Self::Es384 => Some("P-384"),
+            _ => None,
+        }
+    }
+}
+
+/// What kind of key an algorithm takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum KeyKind {
+    Ec,
+    Ed,
+    Hmac,
+    Rsa,
 }
 
 /// A key to verify tokens with and, where it has a private part, to sign them.
@@ -166,9 +195,7 @@ impl JwtKey {
             Family::Rsa => DecodingKey::from_rsa_pem(pem),
             Family::Hmac(_) => return Err(not_asymmetric(algorithm)),
         };
-        let verifying = verifying.map_err(|error| unusable(algorithm, error))?;
-        check_public(algorithm, &verifying)?;
-        Ok(Self { algorithm, kid: None, verifying, signing: None })
+        Self::verifying(algorithm, verifying.map_err(|error| unusable(algorithm, error))?)
     }
 
     /// The bytes of a PKCS #8 private key (DER): verifies and signs.
@@ -185,6 +212,56 @@ impl JwtKey {
     /// As [`JwtKey::public_pem`].
     pub fn public_der(algorithm: Algorithm, der: &[u8]) -> Result<Self, Error> {
         Self::public_pem(algorithm, &armour("PUBLIC KEY", der))
+    }
+
+    /// A key from a JSON Web Key (RFC 7517): `oct`, `RSA`, `EC` (P-256, P-384) or `OKP` (Ed25519).
+    ///
+    /// The key is for the one algorithm that its `alg` names, or for the only allowed one that its type
+    /// fits. A private key is read as its public part; a secret signs too, where its `key_ops` allow it.
+    ///
+    /// ```
+    /// use token_tracker::{Algorithm, JwtKey};
+    ///
+    /// let jwk = r#"{"kty":"OKP","crv":"Ed25519","kid":"2026",
+    ///     "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    /// let key = JwtKey::from_jwk(jwk, &[Algorithm::EdDsa, Algorithm::Es256])?;
+    /// assert_eq!(key.algorithm(), Algorithm::EdDsa);
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` where the text is not such a key; where `use`, `key_ops`, `alg` or `crv` say that it
+    /// is for something else; where a number is too short, too long or not canonical; where a secret is
+    /// shorter than its hash; and where an RSA modulus comes from a generator known to be broken.
+    pub fn from_jwk(jwk: &str, allowed: &[Algorithm]) -> Result<Self, Error> {
+        super::jwk::key(jwk, allowed)
+    }
+
+    pub(super) fn rsa_components(algorithm: Algorithm, n: &[u8], e: &[u8]) -> Result<Self, Error> {
+        Self::verifying(algorithm, DecodingKey::from_rsa_raw_components(n, e))
+    }
+
+    /// RFC 7518 §6.2.1.2: each coordinate has the full size of its curve.
+    pub(super) fn ec_point(algorithm: Algorithm, x: &[u8], y: &[u8]) -> Result<Self, Error> {
+        if x.len() != y.len() {
+            return Err(Error::invalid("key", format!("is not one for {}", algorithm.as_str())));
+        }
+        Self::verifying(algorithm, DecodingKey::from_ec_der(&[&[4], x, y].concat()))
+    }
+
+    pub(super) fn ed_point(algorithm: Algorithm, x: &[u8]) -> Result<Self, Error> {
+        Self::verifying(algorithm, DecodingKey::from_ed_der(x))
+    }
+
+    fn verifying(algorithm: Algorithm, verifying: DecodingKey) -> Result<Self, Error> {
+        check_public(algorithm, &verifying)?;
+        Ok(Self { algorithm, kid: None, verifying, signing: None })
+    }
+
+    /// The same key, kept from signing unless it may.
+    pub(super) fn signing_if(mut self, may: bool) -> Self {
+        self.signing = self.signing.filter(|_| may);
+        self
     }
 
     /// Names the key, so that tokens which name it in their header find it among several.
@@ -273,28 +350,20 @@ fn public_part(algorithm: Algorithm, signing: &EncodingKey) -> Result<DecodingKe
 }
 
 fn check_public(algorithm: Algorithm, key: &DecodingKey) -> Result<(), Error> {
-    let fits = match (algorithm.family(), key.kind()) {
-        (Family::Ec(length), _) => key.try_get_as_bytes().is_ok_and(|point| point.len() == length),
-        (Family::Ed, _) => key.try_get_as_bytes().is_ok_and(|point| point.len() == 32),
-        (Family::Rsa, jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, .. }) => rsa_length(n),
-        (Family::Rsa, jsonwebtoken::DecodingKeyKind::SecretOrDer(der)) => {
-            let components = (PROVIDER.key_utils.rsa_pub_components_from_public_key)(der);
-            components.is_ok_and(|(n, _)| rsa_length(&n))
+    let wrong = || Error::invalid("key", format!("is not one for {}", algorithm.as_str()));
+    let has_length =
+        |length: usize| key.try_get_as_bytes().is_ok_and(|point| point.len() == length);
+    match (algorithm.family(), key.kind()) {
+        (Family::Ec(length), _) if has_length(length) => Ok(()),
+        (Family::Ed, _) if has_length(32) => Ok(()),
+        (Family::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => rsa::check(n, e),
+        (Family::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
+            let (n, e) = (PROVIDER.key_utils.rsa_pub_components_from_public_key)(der)
+                .map_err(|_| wrong())?;
+            rsa::check(&n, &e)
         }
-        (Family::Hmac(_), _) => false,
-    };
-    if !fits {
-        return Err(Error::invalid("key", format!("is not one for {}", algorithm.as_str())));
+        _ => Err(wrong()),
     }
-    Ok(())
-}
-
-/// 2,048 bits at least (RFC 7518 §3.3), 8,192 at most: what the default backend verifies.
-fn rsa_length(modulus: &[u8]) -> bool {
-    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-    let Some(first) = modulus.get(zeros) else { return false };
-    let bits = (modulus.len() - zeros) * 8 - first.leading_zeros() as usize;
-    (2_048..=8_192).contains(&bits)
 }
 
 fn not_asymmetric(algorithm: Algorithm) -> Error {

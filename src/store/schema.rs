@@ -96,12 +96,11 @@ CREATE TABLE usage_heads (
     last_id  INTEGER NOT NULL
 ) STRICT;
 
--- One row an opened tracker: its last committed batch, and whether it ended cleanly.
+-- One row a tracker that is open or ended without closing: its last committed batch.
 CREATE TABLE writers (
     id        INTEGER PRIMARY KEY AUTOINCREMENT,
     sequence  INTEGER NOT NULL,
-    opened_at INTEGER NOT NULL,
-    closed_at INTEGER
+    opened_at INTEGER NOT NULL
 ) STRICT;
 ";
 

@@ -45,6 +45,8 @@ pub(crate) struct Session {
     store: Arc<Store>,
     connection: Option<WriteConnection>,
     writer: i64,
+    opened_at: Timestamp,
+    unclean_ends: u64,
     /// Counts committed batches; in the file it stands in the same transaction as the batch.
     sequence: i64,
     dictionary: Dictionary,
@@ -55,10 +57,10 @@ pub(crate) struct Session {
 }
 
 const OPEN_WRITER: &str = "INSERT INTO writers (sequence, opened_at) VALUES (0, ?1) RETURNING id";
-const CLOSE_WRITER: &str = "UPDATE writers SET closed_at = ?2 WHERE id = ?1";
-const SET_SEQUENCE: &str = "UPDATE writers SET sequence = ?2 WHERE id = ?1";
+const CLOSE_WRITER: &str = "DELETE FROM writers WHERE id = ?1";
+const SET_SEQUENCE: &str = "INSERT INTO writers (id, sequence, opened_at) VALUES (?1, ?2, ?3)
+    ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence";
 const SEQUENCE: &str = "SELECT sequence FROM writers WHERE id = ?1";
-const UNCLEAN: &str = "SELECT count(*) FROM writers WHERE closed_at IS NULL";
 const FORGET_WRITERS: &str = "DELETE FROM writers";
 const NEXT_USAGE_ID: &str = "SELECT value FROM meta WHERE key = 'next_usage_id'";
 const SET_NEXT_USAGE_ID: &str = "UPDATE meta SET value = ?1 WHERE key = 'next_usage_id'";
@@ -71,39 +73,38 @@ const TRACKED_SINCE: &str = "SELECT value FROM meta WHERE key = 'last_use_tracke
 const SET_TRACKED_SINCE: &str = "UPDATE meta SET value = ?1 WHERE key = 'last_use_tracked_since'";
 
 impl Session {
+    /// Opens the writing end. `alone` says that nobody else has the file open, so that the rows of other
+    /// writers are those of processes that ended without closing theirs; they are counted and removed.
     pub(crate) fn open(
         store: Arc<Store>,
         last_use_interval: Duration,
         now: Timestamp,
+        alone: bool,
     ) -> Result<Self> {
         let connection = store.write_connection()?;
         let mut session = Self {
             store,
             connection: Some(connection),
             writer: 0,
+            opened_at: now,
+            unclean_ends: 0,
             sequence: 0,
             dictionary: Dictionary::default(),
             heads: HashMap::new(),
             next_usage_id: 0,
             last_use_interval,
         };
-        session.writer = session.write(|transaction| {
-            Ok(transaction.query_row(OPEN_WRITER, [now.as_micros()], |row| row.get(0))?)
+        (session.writer, session.unclean_ends) = session.write(|transaction| {
+            let unclean = if alone { transaction.execute(FORGET_WRITERS, [])? } else { 0 };
+            let writer = transaction.query_row(OPEN_WRITER, [now.as_micros()], |row| row.get(0))?;
+            Ok((writer, unclean as u64))
         })?;
         Ok(session)
     }
 
-    /// How many writers before this one never closed. Only whoever is alone with the file may ask: the
-    /// rows of living writers look the same.
-    pub(crate) fn take_unclean_ends(store: &Store) -> Result<u64> {
-        store.write_connection()?.with(|connection| {
-            let transaction =
-                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let unclean: i64 = transaction.query_row(UNCLEAN, [], |row| row.get(0))?;
-            transaction.execute(FORGET_WRITERS, [])?;
-            transaction.commit()?;
-            Ok(unclean.unsigned_abs())
-        })
+    /// How many writers before this one were found not to have closed.
+    pub(crate) fn unclean_ends(&self) -> u64 {
+        self.unclean_ends
     }
 
     /// Since when the last use of every token is known: from now on where it was not known before, not
@@ -119,13 +120,20 @@ impl Session {
         })
     }
 
-    /// Marks this writer's end as clean.
-    pub(crate) fn close(&mut self, now: Timestamp) -> Result<()> {
+    /// Marks this writer's end as clean: its row is gone.
+    pub(crate) fn close(&mut self) -> Result<()> {
         let writer = self.writer;
         self.write(|transaction| {
-            transaction.execute(CLOSE_WRITER, (writer, now.as_micros()))?;
+            transaction.execute(CLOSE_WRITER, [writer])?;
             Ok(())
         })
+    }
+
+    /// Forgets everything that was remembered of the file, because the file may not have it.
+    pub(crate) fn forget(&mut self) {
+        self.dictionary.forget();
+        self.heads.clear();
+        self.next_usage_id = 0;
     }
 
     /// A change of the catalogue. It is committed if `work` succeeds.
@@ -142,7 +150,8 @@ impl Session {
     pub(crate) fn commit(&mut self, batch: &Batch) -> Result<u64, CommitError> {
         let sequence = self.sequence + 1;
         let moved = self.transact(|session, transaction| {
-            transaction.prepare_cached(SET_SEQUENCE)?.execute((session.writer, sequence))?;
+            let row = (session.writer, sequence, session.opened_at.as_micros());
+            transaction.prepare_cached(SET_SEQUENCE)?.execute(row)?;
             session.append(transaction, &batch.records)?;
             session.set_last_uses(transaction, &batch.last_uses)
         })?;
@@ -261,9 +270,7 @@ impl Session {
             self.connection = Some(connection);
             return result.map_err(CommitError::RolledBack);
         };
-        self.dictionary.forget();
-        self.heads.clear();
-        self.next_usage_id = 0;
+        self.forget();
         if committing {
             return Err(CommitError::Unknown(error));
         }

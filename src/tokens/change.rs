@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use super::Tokens;
-use crate::cache::Applied;
+use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::store::{Catalogue, CommitError, Session, TokenRow, to_error};
 use crate::timestamp::Timestamp;
@@ -15,11 +15,26 @@ pub(super) struct Changed<T> {
     pub(super) value: T,
     /// Whose authority changes with it.
     pub(super) tokens: Vec<TokenId>,
+    pub(super) effect: Effect,
+}
+
+/// What a committed change does to the refusals in this process.
+#[derive(Clone, Copy)]
+pub(super) enum Effect {
+    Forgets(TokenId),
+    Lifts(TokenId),
+    None,
+    Refuses(TokenId, TokenState),
 }
 
 impl<T> Changed<T> {
     pub(super) fn nothing(value: T) -> Self {
-        Self { value, tokens: Vec::new() }
+        Self { value, tokens: Vec::new(), effect: Effect::None }
+    }
+
+    pub(super) fn with(mut self, effect: Effect) -> Self {
+        self.effect = effect;
+        self
     }
 }
 
@@ -34,17 +49,18 @@ impl Tokens<'_> {
     ) -> Result<T, Error> {
         let cache = &self.engine.cache;
         cache.refuse(id, state);
-        match self.change(work) {
-            Ok((value, generation)) => {
-                cache.refusal_committed(id, generation);
-                Ok(value)
-            }
+        let refuses = Effect::Refuses(id, state);
+        match self.change(move |catalogue| Ok(work(catalogue)?.with(refuses))) {
+            Ok(value) => Ok(value),
             Err(error) if is_answer(&error) => {
                 cache.refusal_withdrawn(id);
                 Err(error)
             }
             Err(error) => {
                 cache.refusal_failed(id);
+                if error.kind() == ErrorKind::Closed {
+                    return Err(error);
+                }
                 let message = "the refusal is in force here but not durable yet: repeat it";
                 Err(Error::new(ErrorKind::NotDurable, message).with_source(error.into()))
             }
@@ -52,32 +68,54 @@ impl Tokens<'_> {
     }
 
     /// Runs a change on the writer's thread. Its changes of authority are logged in its transaction, and
-    /// applied in this process before the commit starts. Returns the generation with its value.
+    /// applied in this process before the commit starts.
     pub(super) fn change<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
-    ) -> Result<(T, u64), Error> {
+    ) -> Result<T, Error> {
         let cache = Arc::clone(&self.engine.cache);
         let (sender, receiver) = sync_channel(1);
         self.engine.queue.push_job(Box::new(move |session: &mut Session| {
-            let mut applied: Option<Applied> = None;
-            let outcome = session.change(|catalogue| {
-                let changed = work(catalogue)?;
-                for token in &changed.tokens {
-                    catalogue.log_change(*token)?;
-                }
-                let generation = catalogue.generation()?;
-                let applied = applied.insert(cache.apply(&changed.tokens, generation));
-                Ok((changed.value, applied.generation()))
-            });
-            if let (Err(_), Some(applied)) = (&outcome, &applied) {
-                cache.failed(applied);
-            }
+            let outcome = make(session, &cache, work).map_err(change_error);
             // Nobody receives where the caller's thread is gone; the change is made all the same.
-            let _ = sender.send(outcome.map_err(change_error));
+            let _ = sender.send(outcome);
         }));
-        receiver.recv().map_err(|_| Error::new(ErrorKind::Closed, "the tracker is closed"))?
+        receiver.recv().unwrap_or_else(|_| Err(self.not_run()))
     }
+
+    fn not_run(&self) -> Error {
+        if self.engine.queue.is_closed() {
+            return Error::new(ErrorKind::Closed, "the tracker is closed");
+        }
+        Error::new(ErrorKind::Storage, "the change could not be made")
+    }
+}
+
+/// One change, from its transaction to its effect. On the writer's thread, so that effects keep the order of
+/// commits.
+fn make<T>(
+    session: &mut Session,
+    cache: &Cache,
+    work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>>,
+) -> Result<T, CommitError> {
+    let outcome = session.change(|catalogue| {
+        let changed = work(catalogue)?;
+        for token in &changed.tokens {
+            catalogue.log_change(*token)?;
+        }
+        let generation = catalogue.generation()?;
+        cache.apply(&changed.tokens, generation);
+        Ok((changed, generation))
+    });
+    let (changed, generation) = outcome.inspect_err(|_| cache.failed())?;
+    cache.committed();
+    match changed.effect {
+        Effect::Forgets(token) => cache.refusal_forgotten(token),
+        Effect::Lifts(token) => cache.refusal_lifted(token, generation),
+        Effect::None => {}
+        Effect::Refuses(token, state) => cache.refusal_committed(token, state, generation),
+    }
+    Ok(changed.value)
 }
 
 fn change_error(error: CommitError) -> Error {
@@ -105,15 +143,13 @@ pub(super) fn edit(
 ) -> anyhow::Result<Changed<TokenRow>> {
     let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
     if row.state == TokenState::Revoked {
-        return Err(
-            Error::new(ErrorKind::Revoked, "the token is revoked, and that is final").into()
-        );
+        return Err(revoked().into());
     }
     edit(&mut row);
     let mut tokens = free_name(catalogue, &row, now)?;
     catalogue.replace(&row)?;
     tokens.push(id);
-    Ok(Changed { value: row, tokens })
+    Ok(Changed { value: row, tokens, effect: Effect::None })
 }
 
 /// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which
@@ -143,4 +179,8 @@ pub(super) fn free_name(
 
 pub(super) fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "no such token")
+}
+
+pub(super) fn revoked() -> Error {
+    Error::new(ErrorKind::Revoked, "the token is revoked, and that is final")
 }

@@ -118,7 +118,7 @@ fn last_handle_dropped_writes_everything() {
     drop(tracker);
     drop(clone);
     assert_eq!(database.number("SELECT count(*) FROM usage_log"), 50);
-    assert_eq!(database.number("SELECT count(*) FROM writers WHERE closed_at IS NULL"), 0);
+    assert_eq!(database.number("SELECT count(*) FROM writers"), 0);
 }
 
 #[test]

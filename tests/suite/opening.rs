@@ -111,7 +111,7 @@ fn knob_out_of_its_bounds_is_named_before_anything_is_touched() {
         ("last_used_capacity", |b, n| b.last_used_capacity(n as usize), 0, (1 << 20) + 1),
         ("cache_capacity", |b, n| b.cache_capacity(n as usize), 15, (1 << 22) + 1),
         ("max_token_length", |b, n| b.max_token_length(n as usize), 255, 65_537),
-        ("readers", |b, n| b.readers(n as u32), 0, 65),
+        ("readers", |b, n| b.readers(n as u32), 1, 65),
     ];
     let field = |builder: Builder| {
         let database = Database::new();
