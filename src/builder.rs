@@ -239,6 +239,9 @@ impl Builder {
     /// timeout, `Storage` where it cannot be created, read or written.
     pub fn open(self, path: impl AsRef<Path>) -> Result<TokenTracker, Error> {
         let path = path.as_ref();
+        if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
+            return Err(Error::invalid("path", "must name a file; `in_memory()` needs none"));
+        }
         self.start(
             |options| Store::open_file(path, options),
             |mode, open| {

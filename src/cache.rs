@@ -322,3 +322,92 @@ impl Hasher for KeyHasher {
         self.0 = key as u64;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache() -> Cache {
+        Cache::new(64).unwrap()
+    }
+
+    fn token() -> TokenId {
+        TokenId::from_row(1)
+    }
+
+    /// Whether a look-up that was read at `generation` may be cached, and what refuses it.
+    fn admitted(cache: &Cache, generation: u64) -> (bool, Option<TokenState>) {
+        match cache.admit(token(), generation, None) {
+            Admission::Current(live, refused) => (live.is_current(), refused),
+            Admission::Outdated => (false, None),
+        }
+    }
+
+    #[test]
+    fn look_up_from_before_a_change_is_never_cached() {
+        let cache = cache();
+        cache.catch_up(Some(&[]), 10);
+        assert_eq!(admitted(&cache, 10), (true, None));
+        cache.apply(&[token()], 11);
+        assert_eq!(admitted(&cache, 10), (false, None), "while the commit is under way");
+        cache.committed();
+        assert_eq!(admitted(&cache, 10), (false, None), "and after it");
+        assert_eq!(admitted(&cache, 11), (true, None));
+    }
+
+    #[test]
+    fn failed_commit_does_not_forget_what_others_changed_meanwhile() {
+        let cache = cache();
+        cache.catch_up(Some(&[]), 10);
+        cache.apply(&[token()], 12);
+        cache.catch_up(Some(&[token()]), 11);
+        cache.failed();
+        assert_eq!(admitted(&cache, 10), (false, None));
+        assert_eq!(admitted(&cache, 11), (true, None));
+    }
+
+    #[test]
+    fn newer_look_up_takes_no_refusal_from_an_older_one() {
+        let cache = cache();
+        cache.refuse(token(), TokenState::Revoked);
+        cache.refusal_committed(token(), TokenState::Revoked, 11);
+        assert_eq!(admitted(&cache, 11).1, None, "the row says so itself");
+        assert_eq!(admitted(&cache, 10).1, Some(TokenState::Revoked));
+        assert!(cache.refused(token(), 10) && !cache.refused(token(), 11));
+    }
+
+    #[test]
+    fn suspension_that_is_stored_does_not_make_up_for_a_revocation_that_is_not() {
+        let cache = cache();
+        cache.refuse(token(), TokenState::Revoked);
+        cache.refusal_failed(token());
+        cache.refuse(token(), TokenState::Suspended);
+        cache.refusal_committed(token(), TokenState::Suspended, 11);
+        cache.refusal_lifted(token(), 12);
+        assert_eq!(admitted(&cache, 12).1, Some(TokenState::Revoked));
+        cache.refuse(token(), TokenState::Revoked);
+        cache.refusal_committed(token(), TokenState::Revoked, 13);
+        assert_eq!(admitted(&cache, 13).1, None, "the row says so itself");
+    }
+
+    #[test]
+    fn lift_does_not_touch_a_refusal_that_is_under_way() {
+        let cache = cache();
+        cache.refuse(token(), TokenState::Suspended);
+        cache.refusal_lifted(token(), 11);
+        assert_eq!(admitted(&cache, 11).1, Some(TokenState::Suspended));
+    }
+
+    #[test]
+    fn refusals_are_let_go_of_in_bounds_and_what_was_read_before_is_read_again() {
+        let cache = cache();
+        for number in 0..=MAX_REFUSALS as i64 {
+            let token = TokenId::from_row(number);
+            cache.refuse(token, TokenState::Revoked);
+            cache.refusal_committed(token, TokenState::Revoked, 100 + number.unsigned_abs());
+        }
+        assert!(cache.gate.lock().refusals.is_empty());
+        assert!(matches!(cache.admit(token(), 99, None), Admission::Outdated));
+        assert!(cache.refused(token(), 99));
+    }
+}

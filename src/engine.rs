@@ -44,7 +44,7 @@ pub(crate) struct Engine {
     /// `None` while usage recording is off.
     recorder: Option<Arc<Recorder>>,
     pub(crate) path_filter: PathFilter,
-    max_token_length: usize,
+    pub(crate) max_token_length: usize,
     serve_stale: Duration,
     realm: Option<String>,
     counters: Counters,

@@ -3,10 +3,12 @@
 
 mod base64url;
 mod claims;
+mod ed;
 mod issuer;
 mod json;
 mod jwk;
 mod key;
+mod pem;
 mod provider;
 mod rsa;
 

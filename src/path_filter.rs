@@ -58,16 +58,29 @@ impl PathFilter {
         self
     }
 
-    /// Whether requests for this path are to leave no record.
+    /// Whether requests for this path are to leave no record. A path with `.` or `..` segments always
+    /// leaves one.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
         let path = path.split_once('?').map_or(path, |(path, _)| path);
+        if has_dot_segments(path) {
+            return false;
+        }
         self.exact.iter().any(|exact| exact == path)
             || self.prefixes.iter().any(|prefix| {
                 path.strip_prefix(prefix.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
             })
     }
+}
+
+/// Whether a path has segments that a server may resolve (RFC 3986 §5.2.4), plain or escaped: nobody shall
+/// reach another path under the name of one that is not recorded.
+fn has_dot_segments(path: &str) -> bool {
+    path.split('/').any(|segment| {
+        let segment = segment.replace("%2e", ".").replace("%2E", ".");
+        segment == "." || segment == ".."
+    })
 }
 
 impl Default for PathFilter {
@@ -88,7 +101,18 @@ mod tests {
         for path in ["/healthz", "/static", "/static/", "/static/a/b.css", "/metrics?name=x"] {
             assert!(filter.matches(path), "{path}");
         }
-        for path in ["/", "", "/healthz2", "/healthz/deep", "/statics", "/v1/static/a", "static"] {
+        for path in [
+            "/",
+            "",
+            "/healthz2",
+            "/healthz/deep",
+            "/statics",
+            "/v1/static/a",
+            "static",
+            "/static/../v1",
+            "/static/%2e%2E/v1",
+            "/static/.%2e",
+        ] {
             assert!(!filter.matches(path), "{path}");
         }
     }

@@ -94,7 +94,7 @@ pub(crate) struct Record {
     pub(crate) at: Timestamp,
     pub(crate) token: TokenId,
     pub(crate) route: Option<Arc<str>>,
-    pub(crate) method: Option<Arc<str>>,
+    pub(crate) method: Option<&'static str>,
     pub(crate) status: u16,
     pub(crate) outcome: Outcome,
     pub(crate) duration_us: i64,
@@ -112,7 +112,7 @@ pub struct UsageRecord {
     pub at: OffsetDateTime,
     /// The token it was made with.
     pub token_id: TokenId,
-    /// The method; `<other>` past the dictionary's cap, empty where none was said.
+    /// The method; `<other>` for one that is not of RFC 9110, PATCH or QUERY, empty where none was said.
     pub method: String,
     /// The route template; `<unmatched>` where there was none, `<other>` past the dictionary's cap.
     pub route: String,

@@ -127,13 +127,14 @@ impl<'a> AuthRequest<'a> {
     pub fn query(mut self, query: Option<&str>) -> Self {
         let mut names =
             query.unwrap_or_default().split('&').filter_map(|pair| pair.split('=').next());
-        if self.credential.is_ok() && names.any(|name| name == "access_token") {
+        if self.credential.is_ok() && names.any(|name| percent_decoded(name) == b"access_token") {
             self.credential = Err(DenialReason::CredentialRepeated);
         }
         self
     }
 
-    /// The request method, such as `GET`. Up to 32 bytes are recorded.
+    /// The request method, such as `GET`. One that is not of RFC 9110, PATCH or QUERY is recorded as
+    /// `<other>`.
     #[must_use]
     pub fn method(mut self, method: impl Into<Cow<'a, str>>) -> Self {
         self.facts.method = Some(method.into());
@@ -192,6 +193,24 @@ impl<'a> AuthRequest<'a> {
 
 fn owned(text: Cow<'_, str>) -> Cow<'static, str> {
     Cow::Owned(text.into_owned())
+}
+
+/// The bytes of a name in a query, whatever part of it is escaped.
+fn percent_decoded(name: &str) -> Vec<u8> {
+    let mut bytes = name.bytes();
+    let mut decoded = Vec::new();
+    while let Some(byte) = bytes.next() {
+        let escaped = (byte == b'%').then(|| {
+            let mut ahead = bytes.clone();
+            let digits = [ahead.next()?, ahead.next()?];
+            let text = std::str::from_utf8(&digits).ok()?.to_owned();
+            let value = u8::from_str_radix(&text, 16).ok().filter(|_| !text.starts_with('+'))?;
+            bytes = ahead;
+            Some(value)
+        });
+        decoded.push(escaped.flatten().unwrap_or(byte));
+    }
+    decoded
 }
 
 /// The token of a `Bearer` credential: `b64token` of RFC 6750 §2.1.
@@ -287,11 +306,13 @@ mod tests {
             let request = AuthRequest::from_authorization(values);
             assert_eq!(request.credential.unwrap_err(), DenialReason::CredentialRepeated);
         }
-        for query in ["access_token=x", "a=1&access_token=x", "access_token"] {
+        for query in ["access_token=x", "a=1&access%5Ftoken=x", "%61ccess_token", "access_token"] {
             let request = AuthRequest::new("a").query(Some(query));
             assert_eq!(request.credential.unwrap_err(), DenialReason::CredentialRepeated);
         }
-        assert!(AuthRequest::new("a").query(Some("my_access_token=x&b")).credential.is_ok());
+        assert!(
+            AuthRequest::new("a").query(Some("my_access_token=x&b&%&%zz&%5")).credential.is_ok()
+        );
     }
 
     #[test]

@@ -18,7 +18,12 @@ use crate::token::TokenId;
 /// The status recorded for a client that left before there was one.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-const MAX_METHOD: usize = 32;
+/// The methods that are recorded by name: RFC 9110 §9, PATCH and QUERY. Clients can make up others without
+/// end.
+const METHODS: [&str; 10] =
+    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
+const OTHER_METHOD: &str = "<other>";
+
 const MAX_ROUTE: usize = 256;
 const MAX_USER_AGENT: usize = 256;
 
@@ -38,7 +43,7 @@ pub(crate) struct Ticket {
     started: Duration,
     denied: Option<DenialReason>,
     head: Option<Head>,
-    method: Option<Arc<str>>,
+    method: Option<&'static str>,
     route: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
     pub(crate) client_address: Option<IpAddr>,
@@ -87,7 +92,8 @@ impl Ticket {
     }
 
     pub(crate) fn set_method(&mut self, method: &str) {
-        self.method = Some(shortened(method, MAX_METHOD).into());
+        let known = METHODS.into_iter().find(|known| *known == method);
+        self.method = Some(known.unwrap_or(OTHER_METHOD));
     }
 
     pub(crate) fn set_route(&mut self, route: &str) {
@@ -237,15 +243,22 @@ impl Access {
     }
 
     /// The head of the response is ready: its status (kept within 100 to 999) and the length of the body
-    /// where that is declared. Settles where no body can follow: to a HEAD request, after 1xx, 204 and 304
-    /// (RFC 9110 §6.4.1), and where the length is 0.
+    /// where that is declared. Settles where no body can follow: to a HEAD request or a CONNECT that
+    /// succeeds, after 101, 204 and 304 (RFC 9110 §6.4.1), and where the length is 0. Other 1xx heads are
+    /// not final, and pass by.
     pub fn begin(&mut self, status: u16, length: Option<u64>) {
         let status = status.clamp(100, 999);
+        if status < 200 && status != 101 {
+            return;
+        }
         self.ticket.head = Some(Head { status, length });
-        let to_head = self.ticket.method.as_deref() == Some("HEAD");
-        let bodiless = matches!(status, 100..200 | 204 | 304);
-        if to_head || bodiless || length == Some(0) {
-            self.finish();
+        let bodiless = match self.ticket.method {
+            Some("HEAD") => true,
+            Some("CONNECT") => status < 300,
+            _ => false,
+        };
+        if bodiless || matches!(status, 101 | 204 | 304) || length == Some(0) {
+            self.ticket.end(Outcome::of_status(status));
         }
     }
 
@@ -259,11 +272,15 @@ impl Access {
         }
     }
 
-    /// The body has come to its end. The outcome follows from the status.
+    /// The body has come to its end. The outcome follows from the status; a body shorter than its declared
+    /// length has failed.
     pub fn finish(&mut self) {
-        let outcome =
-            self.ticket.head.map_or(Outcome::Unfinished, |head| Outcome::of_status(head.status));
-        self.ticket.end(outcome);
+        let sent = self.ticket.response_bytes;
+        self.ticket.end(match self.ticket.head {
+            None => Outcome::Unfinished,
+            Some(Head { length: Some(length), .. }) if sent < length => Outcome::ServerError,
+            Some(head) => Outcome::of_status(head.status),
+        });
     }
 
     /// The handler or the body failed: `server_error`, with the status that was sent, else 500.

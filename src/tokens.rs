@@ -263,6 +263,10 @@ impl<'t> Tokens<'t> {
             expires_at,
             marked: new.kind == TokenKind::Jwt,
         })?;
+        if secret.expose().len() > self.engine.max_token_length {
+            let message = "is shorter than the token would be: shorten owner, issuer or audience";
+            return Err(Error::invalid("max_token_length", message));
+        }
         let fragment = fragment_of(&jti);
         Ok((secret, CredentialKey::Jwt { issuer, jti }, fragment))
     }

@@ -23,6 +23,9 @@ pub struct ApiTokenMark {
     pub(super) value: String,
 }
 
+/// Claims with a meaning of their own (RFC 7519 §4.1), which a mark must not overwrite.
+const REGISTERED: [&str; 7] = ["aud", "exp", "iat", "iss", "jti", "nbf", "sub"];
+
 impl ApiTokenMark {
     /// A mark: the names that lead to the claim, and its value.
     pub fn new<S: Into<String>>(
@@ -30,6 +33,10 @@ impl ApiTokenMark {
         value: impl Into<String>,
     ) -> Self {
         Self { path: path.into_iter().map(Into::into).collect(), value: value.into() }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.path.first().is_some_and(|first| !REGISTERED.contains(&first.as_str()))
     }
 
     /// `token_use: "api"`, which issued tokens carry, and `user.auth_provider: "api_token"`.
@@ -158,8 +165,17 @@ impl JwtIssuer {
         if self.leeway > Self::MAX_LEEWAY {
             return Err(Error::invalid("leeway", "must be 5 minutes or less"));
         }
-        if self.marks.iter().any(|mark| mark.path.is_empty()) {
-            return Err(Error::invalid("marks", "must name a claim each"));
+        if self.marks.iter().any(|mark| !mark.is_sound()) {
+            return Err(Error::invalid(
+                "marks",
+                "must name a claim each that is not a registered one",
+            ));
+        }
+        for audience in &self.audiences {
+            check_text("audience", audience, 1, 512)?;
+        }
+        if let Some(typ) = &self.typ {
+            check_text("require_type", typ, 1, 128)?;
         }
         for (at, key) in self.keys.iter().enumerate() {
             if key.kid_str().is_some()

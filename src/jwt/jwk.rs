@@ -41,6 +41,9 @@ pub(super) fn set(text: &str, allowed: &[Algorithm]) -> Result<Vec<JwtKey>, Erro
     Ok(keys)
 }
 
+/// RFC 7517 §4.3 defines eight.
+const MAX_OPERATIONS: usize = 16;
+
 fn object(text: &str) -> Result<Map<String, Value>, Error> {
     if text.len() > MAX_LENGTH {
         return Err(invalid("must be a mebibyte or less"));
@@ -82,6 +85,9 @@ fn operations(jwk: &Map<String, Value>) -> Result<Option<Vec<&str>>, Error> {
     let list = value.as_array().ok_or_else(wrong)?;
     let operations: Option<Vec<&str>> = list.iter().map(Value::as_str).collect();
     let operations = operations.ok_or_else(wrong)?;
+    if operations.len() > MAX_OPERATIONS {
+        return Err(wrong());
+    }
     let distinct = operations.iter().enumerate().all(|(at, name)| !operations[..at].contains(name));
     if distinct && operations.contains(&"verify") { Ok(Some(operations)) } else { Err(wrong()) }
 }
@@ -97,7 +103,7 @@ fn algorithm(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Algorith
             KeyKind::Ec => kty == Some("EC") && curve == algorithm.curve(),
             KeyKind::Ed => kty == Some("OKP") && curve == algorithm.curve(),
         };
-        typed && alg.is_none_or(|alg| alg == algorithm.as_str())
+        typed && alg.is_none_or(|alg| Algorithm::named(alg) == Some(*algorithm))
     };
     let mut fitting = allowed.iter().copied().filter(fits);
     match (fitting.next(), fitting.next()) {

@@ -8,7 +8,7 @@ use jsonwebtoken::jwk::EllipticCurve;
 use jsonwebtoken::{Algorithm as Jwa, DecodingKey, DecodingKeyKind, EncodingKey};
 
 use super::provider::PROVIDER;
-use super::rsa;
+use super::{ed, pem, rsa};
 use crate::error::Error;
 
 /// A signature algorithm of RFC 7518 or RFC 8037. The key fixes it; a token's header only has to agree.
@@ -78,8 +78,10 @@ impl Algorithm {
         self.row().1
     }
 
-    /// The algorithm of this name, case-sensitive (RFC 7515 §4.1.1). `none` is not one.
+    /// The algorithm of this name, case-sensitive (RFC 7515 §4.1.1). `none` is not one. RFC 9864 names EdDSA
+    /// on its one curve here anew.
     pub(super) fn named(name: &str) -> Option<Self> {
+        let name = if name == "Ed25519" { "EdDSA" } else { name };
         Self::ALL.iter().find(|row| row.1 == name).map(|row| row.0)
     }
 
@@ -147,6 +149,9 @@ impl JwtKey {
     /// `InvalidInput` where the secret is shorter or the algorithm is not HMAC.
     pub fn hmac(algorithm: Algorithm, secret: &[u8]) -> Result<Self, Error> {
         let name = algorithm.as_str();
+        if secret.trim_ascii_start().starts_with(b"-----BEGIN ") {
+            return Err(Error::invalid("key", "must be a secret, not a PEM text"));
+        }
         match algorithm.family() {
             Family::Hmac(least) if secret.len() < least => Err(Error::invalid(
                 "key",
@@ -168,7 +173,7 @@ impl JwtKey {
     /// `InvalidInput` where the text is not one private key of the algorithm's kind, RSA is under 2,048
     /// or over 8,192 bits, or the curve is another.
     pub fn private_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, Error> {
-        check_pem(pem, &["PRIVATE KEY", "RSA PRIVATE KEY"])?;
+        pem::check(pem, &["PRIVATE KEY", "RSA PRIVATE KEY"])?;
         let signing = match algorithm.family() {
             Family::Ec(_) => EncodingKey::from_ec_pem(pem),
             Family::Ed => EncodingKey::from_ed_pem(pem),
@@ -176,11 +181,18 @@ impl JwtKey {
             Family::Hmac(_) => return Err(not_asymmetric(algorithm)),
         };
         let signing = signing.map_err(|error| unusable(algorithm, error))?;
-        (PROVIDER.signer_factory)(&algorithm.jwa(), &signing)
-            .map_err(|error| unusable(algorithm, error))?;
-        let verifying = public_part(algorithm, &signing)?;
-        check_public(algorithm, &verifying)?;
-        Ok(Self { algorithm, kid: None, verifying, signing: Some(signing) })
+        let key = Self {
+            algorithm,
+            kid: None,
+            verifying: public_part(algorithm, &signing)?,
+            signing: Some(signing),
+        };
+        check_public(algorithm, &key.verifying)?;
+        // What loads must work: a backend may read a key that it then does not verify with.
+        match key.sign(PROBE) {
+            Ok(signature) if key.verifies(PROBE, &signature) => Ok(key),
+            _ => Err(Error::invalid("key", format!("is not one for {}", algorithm.as_str()))),
+        }
     }
 
     /// A public key in PEM, SPKI or (RSA) PKCS #1: verifies only.
@@ -188,7 +200,8 @@ impl JwtKey {
     /// # Errors
     /// As [`JwtKey::private_pem`], for a public key.
     pub fn public_pem(algorithm: Algorithm, pem: &[u8]) -> Result<Self, Error> {
-        check_pem(pem, &["PUBLIC KEY", "RSA PUBLIC KEY"])?;
+        let der = pem::check(pem, &["PUBLIC KEY", "RSA PUBLIC KEY"])?;
+        pem::check_curve(algorithm, &der)?;
         let verifying = match algorithm.family() {
             Family::Ec(_) => DecodingKey::from_ec_pem(pem),
             Family::Ed => DecodingKey::from_ed_pem(pem),
@@ -307,24 +320,8 @@ impl fmt::Debug for JwtKey {
     }
 }
 
-/// One key, of a kind that is meant, and nothing else in the text that could be one.
-fn check_pem(pem: &[u8], labels: &[&str]) -> Result<(), Error> {
-    let text = std::str::from_utf8(pem).map_err(|_| Error::invalid("key", "must be PEM text"))?;
-    let mut begins = text.match_indices("-----BEGIN ").map(|(at, begin)| &text[at + begin.len()..]);
-    match (begins.next(), begins.next()) {
-        (Some(rest), None)
-            if labels.iter().any(|label| {
-                rest.strip_prefix(label).is_some_and(|rest| rest.starts_with("-----"))
-            }) =>
-        {
-            Ok(())
-        }
-        _ => Err(Error::invalid(
-            "key",
-            format!("must be exactly one PEM block, `{}`", labels.join("` or `")),
-        )),
-    }
-}
+/// What a private key signs when it is loaded, to see that its public part verifies it.
+const PROBE: &[u8] = b"token-tracker probe";
 
 fn armour(label: &str, der: &[u8]) -> Vec<u8> {
     format!("-----BEGIN {label}-----\n{}\n-----END {label}-----\n", STANDARD.encode(der))
@@ -351,11 +348,16 @@ fn public_part(algorithm: Algorithm, signing: &EncodingKey) -> Result<DecodingKe
 
 fn check_public(algorithm: Algorithm, key: &DecodingKey) -> Result<(), Error> {
     let wrong = || Error::invalid("key", format!("is not one for {}", algorithm.as_str()));
+    (PROVIDER.verifier_factory)(&algorithm.jwa(), key).map_err(|_| wrong())?;
     let has_length =
         |length: usize| key.try_get_as_bytes().is_ok_and(|point| point.len() == length);
     match (algorithm.family(), key.kind()) {
         (Family::Ec(length), _) if has_length(length) => Ok(()),
-        (Family::Ed, _) if has_length(32) => Ok(()),
+        (Family::Ed, _)
+            if has_length(32) && !key.try_get_as_bytes().is_ok_and(ed::is_of_small_order) =>
+        {
+            Ok(())
+        }
         (Family::Rsa, DecodingKeyKind::RsaModulusExponent { n, e }) => rsa::check(n, e),
         (Family::Rsa, DecodingKeyKind::SecretOrDer(der)) => {
             let (n, e) = (PROVIDER.key_utils.rsa_pub_components_from_public_key)(der)

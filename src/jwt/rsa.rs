@@ -1,9 +1,10 @@
 //! What makes an RSA public key unfit, beyond its length.
 
+use super::provider::MAX_RSA_BITS;
 use crate::error::Error;
 
-/// 2,048 bits at least (RFC 7518 §3.3), 8,192 at most, what both backends verify.
-const MODULUS_BITS: std::ops::RangeInclusive<usize> = 2_048..=8_192;
+/// RFC 7518 §3.3.
+const MIN_BITS: usize = 2_048;
 
 /// A public exponent is odd, 3 at least, and 33 bits at most, what both backends verify.
 const MAX_EXPONENT: u64 = (1 << 33) - 1;
@@ -15,8 +16,9 @@ pub(super) fn check(modulus: &[u8], exponent: &[u8]) -> Result<(), Error> {
     if modulus.first() == Some(&0) || exponent.first() == Some(&0) {
         return unfit("must not have leading zeros in its RSA numbers (RFC 7518 §2)");
     }
-    if !MODULUS_BITS.contains(&bits(modulus)) {
-        return unfit("must have an RSA modulus of 2,048 to 8,192 bits");
+    if !(MIN_BITS..=MAX_RSA_BITS).contains(&bits(modulus)) {
+        let message = format!("must have an RSA modulus of {MIN_BITS} to {MAX_RSA_BITS} bits");
+        return unfit(&message);
     }
     if modulus.last().is_some_and(|last| last % 2 == 0) {
         return unfit("must have an odd RSA modulus");
@@ -81,10 +83,12 @@ mod tests {
         let mut even = good.clone();
         even[255] &= 0xfe;
         let zero_first = [&[0], good.as_slice()].concat();
-        for modulus in [modulus(128), modulus(1_025), even, zero_first, vec![], vec![0; 256]] {
+        for modulus in
+            [modulus(128), modulus(MAX_RSA_BITS / 8 + 1), even, zero_first, vec![], vec![0; 256]]
+        {
             assert!(check(&modulus, &[1, 0, 1]).is_err());
         }
-        assert!(check(&modulus(1_024), &[1, 0, 1]).is_ok());
+        assert!(check(&modulus(MAX_RSA_BITS / 8), &[1, 0, 1]).is_ok());
     }
 
     #[test]

@@ -131,7 +131,7 @@ fn the_key_fixes_the_algorithm() {
     let verifying =
         issuers(JwtIssuer::unnamed().key(JwtKey::public_pem(Algorithm::Rs256, rsa).unwrap()));
     let payload = json!({ "jti": "id" }).to_string();
-    let confused = JwtKey::hmac(Algorithm::Hs256, rsa).unwrap();
+    let confused = JwtKey::hmac(Algorithm::Hs256, &rsa[27..]).unwrap();
     let token = signed(&confused, r#"{"alg":"HS256"}"#, &payload);
     assert_eq!(verifying.verify(&token).unwrap_err(), DenialReason::UnknownKey);
     for alg in ["none", "None", "NONE", "nOnE", "RS257", "rs256", ""] {
@@ -294,4 +294,73 @@ fn issuers_that_cannot_be_told_apart_are_refused() {
     assert_eq!(error(vec![plain().leeway(std::time::Duration::from_secs(301))]), Some("leeway"));
     let twice = plain().key(hmac().kid("x")).key(hmac().kid("x"));
     assert_eq!(error(vec![twice]), Some("kid"));
+}
+
+#[test]
+fn der_of_any_depth_is_refused_and_not_followed() {
+    let mut der = vec![0x05, 0x00];
+    for _ in 0..2_000 {
+        let length = der.len();
+        der.splice(0..0, [0x30, 0x83, (length >> 16) as u8, (length >> 8) as u8, length as u8]);
+    }
+    assert!(JwtKey::public_der(Algorithm::Es256, &der).is_err());
+    assert!(JwtKey::private_der(Algorithm::Rs256, &der).is_err());
+}
+
+#[test]
+fn elliptic_keys_of_another_curve_and_points_of_small_order_are_refused() {
+    let spki = |prefix: &[u8], point: &[u8]| [prefix, point].concat();
+    // secp256k1: the lengths of P-256 do not make it one.
+    let prefix = [
+        0x30, 0x56, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05,
+        0x2b, 0x81, 0x04, 0x00, 0x0a, 0x03, 0x42, 0x00, 0x04,
+    ];
+    assert!(JwtKey::public_der(Algorithm::Es256, &spki(&prefix, &[0x11; 64])).is_err());
+    let identity =
+        r#"{"kty":"OKP","crv":"Ed25519","x":"AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}"#;
+    assert!(JwtKey::from_jwk(identity, &[Algorithm::EdDsa]).is_err());
+}
+
+#[test]
+fn public_key_is_not_taken_for_a_secret() {
+    assert!(JwtKey::hmac(Algorithm::Hs256, pem!("rsa.public")).is_err());
+}
+
+#[test]
+fn jwk_is_for_what_it_says_alone() {
+    let all = [
+        Algorithm::Hs256,
+        Algorithm::Hs512,
+        Algorithm::Rs256,
+        Algorithm::Es256,
+        Algorithm::Es384,
+        Algorithm::EdDsa,
+    ];
+    let k = base64url::encode(&[9; 32]);
+    let oct =
+        |members: &str| JwtKey::from_jwk(&format!(r#"{{"kty":"oct","k":"{k}"{members}}}"#), &all);
+    let key = oct(r#","alg":"HS256","kid":"a","use":"sig","key_ops":["verify"]"#).unwrap();
+    assert_eq!(
+        (key.algorithm(), key.kid_str(), key.can_sign()),
+        (Algorithm::Hs256, Some("a"), false)
+    );
+    assert!(oct(r#","alg":"HS256","key_ops":["sign","verify"]"#).unwrap().can_sign());
+    for wrong in [
+        "",
+        r#","alg":"HS512""#,
+        r#","alg":"RS256""#,
+        r#","alg":"none""#,
+        r#","alg":"HS256","use":"enc""#,
+        r#","alg":"HS256","key_ops":["sign"]"#,
+        r#","alg":"HS256","key_ops":["verify","verify"]"#,
+        r#","alg":"HS256","key_ops":"verify""#,
+        r#","alg":"HS256","kid":1"#,
+        r#","alg":"HS256","alg":"HS256""#,
+    ] {
+        assert!(oct(wrong).is_err(), "{wrong}");
+    }
+    let alone = format!(r#"{{"kty":"oct","k":"{k}"}}"#);
+    assert!(JwtKey::from_jwk(&alone, &[Algorithm::Hs256, Algorithm::Rs256]).is_ok(), "one fits");
+    let half = r#"{"kty":"EC","crv":"P-256","alg":"ES256","x":"AAAA","y":"AAAA"}"#;
+    assert!(JwtKey::from_jwk(half, &all).is_err());
 }

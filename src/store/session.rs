@@ -190,7 +190,8 @@ impl Session {
             touched.insert(record.token, id);
             let names = &mut self.dictionary;
             let route = names.id(transaction, Kind::Route, record.route.as_ref())?;
-            let method = names.id(transaction, Kind::Method, record.method.as_ref())?;
+            let method = record.method.map(Arc::from);
+            let method = names.id(transaction, Kind::Method, method.as_ref())?;
             let agent = names.id(transaction, Kind::UserAgent, record.user_agent.as_ref())?;
             insert.execute(params![
                 id,

@@ -63,8 +63,9 @@ impl Reader {
             let weight = u64::from(row.get::<_, u32>(5)?);
             add(&mut summary, outcome, row.get(1)?, weight);
             durations.push((row.get(2)?, weight));
-            summary.response_bytes += row.get::<_, i64>(3)?.unsigned_abs();
-            summary.cost += u64::from(row.get::<_, u32>(4)?);
+            let bytes = row.get::<_, i64>(3)?.unsigned_abs();
+            summary.response_bytes = summary.response_bytes.saturating_add(bytes);
+            summary.cost = summary.cost.saturating_add(u64::from(row.get::<_, u32>(4)?));
         }
         summary.latency = Latency::from_weighted(durations);
         Ok(summary)

@@ -103,7 +103,11 @@ fn receipt_can_be_waited_for_a_while_and_again() {
     let receipt = tracker.record(Usage::of(access(&tracker, &issued)).status(200));
     let error = receipt.wait_for(Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy);
-    other.execute_batch("ROLLBACK").unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| receipt.wait_for(Duration::MAX));
+        other.execute_batch("ROLLBACK").unwrap();
+        waits.join().unwrap().unwrap();
+    });
     receipt.wait().unwrap();
 }
 
@@ -157,4 +161,82 @@ fn closing_over_a_storage_that_fails_gives_up_and_counts_what_it_loses() {
     assert_eq!(tracker.close().unwrap_err().kind(), ErrorKind::Lost);
     let health = tracker.health();
     assert_eq!((health.accepted, health.dropped, health.stored), (1, 1, 0));
+}
+
+#[test]
+fn last_use_that_is_lost_at_the_end_is_told() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.without_usage_recording().open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    database.execute("ALTER TABLE tokens RENAME COLUMN last_used_at TO lost");
+    let refused = tracker.authenticate(&issued.secret).is_err();
+    database.execute("ALTER TABLE tokens RENAME COLUMN lost TO last_used_at");
+    assert!(refused, "the look-up needs the column too");
+    drop(access(&tracker, &issued));
+    database.execute("ALTER TABLE tokens RENAME COLUMN last_used_at TO lost");
+    assert_eq!(tracker.close().unwrap_err().kind(), ErrorKind::Lost);
+}
+
+#[test]
+fn every_close_waits_for_the_end() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    (0..5_000).for_each(|_| drop(tracker.record(Usage::of(access(&tracker, &issued)).status(200))));
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                tracker.close().unwrap();
+                assert_eq!(tracker.health().buffered, 0);
+                assert_eq!(tracker.health().stored, 5_000);
+            });
+        }
+    });
+}
+
+#[test]
+fn flush_commits_once() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.durability(Durability::Committed).open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    tracker.flush().unwrap();
+    let commits = || database.number("SELECT sequence FROM writers");
+    let before = commits();
+    for _ in 0..20 {
+        tracker.record(Usage::of(access(&tracker, &issued)).status(200)).wait().unwrap();
+    }
+    let waited = commits() - before;
+    assert!(waited <= 22, "{waited} commits for 20 records that were waited for");
+}
+
+#[test]
+fn usage_has_its_turn_beside_busy_administration() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (tracker, done) = (&tracker, &done);
+            scope.spawn(move || {
+                let mut number = 0;
+                while !done.load(Ordering::Relaxed) {
+                    opaque(tracker, &format!("{thread} {number}"));
+                    number += 1;
+                }
+            });
+        }
+        let clock = token_tracker::SystemClock::new();
+        for _ in 0..10 {
+            tracker.record(Usage::of(access(&tracker, &issued)).status(200));
+            tracker.flush().unwrap();
+        }
+        let took = token_tracker::Clock::monotonic(&clock);
+        done.store(true, Ordering::Relaxed);
+        assert!(took < Duration::from_secs(5), "ten flushes took {took:?}");
+    });
 }

@@ -142,3 +142,20 @@ fn hit_is_answered_from_memory_alone() {
         assert!(tracker.authenticate_cached(&request).is_some_and(|answer| answer.is_ok()));
     }
 }
+
+#[test]
+fn token_that_would_be_too_long_to_be_accepted_is_not_issued() {
+    let (builder, _clock) = builder();
+    let tracker = builder.max_token_length(256).in_memory().unwrap();
+    let error = tracker.tokens().issue(NewToken::jwt("a".repeat(300), "x")).unwrap_err();
+    assert_eq!(error.field(), Some("max_token_length"));
+}
+
+#[test]
+fn mark_that_would_overwrite_a_registered_claim_is_refused() {
+    for claim in ["exp", "jti", "sub"] {
+        let issuer = JwtIssuer::unnamed().key(key()).marks([ApiTokenMark::new([claim], "x")]);
+        let error = TokenTracker::builder().jwt_issuer(issuer).in_memory().unwrap_err();
+        assert_eq!(error.field(), Some("marks"));
+    }
+}

@@ -132,3 +132,10 @@ fn knob_out_of_its_bounds_is_named_before_anything_is_touched() {
     }
     assert_eq!(field(TokenTracker::builder().opaque_prefix("x")), Some("opaque_prefix"));
 }
+
+#[test]
+fn name_that_stands_for_memory_elsewhere_is_no_file_here() {
+    for path in ["", ":memory:"] {
+        assert_eq!(TokenTracker::builder().open(path).unwrap_err().field(), Some("path"));
+    }
+}

@@ -181,3 +181,32 @@ fn token_over_the_cap_is_refused_before_it_costs_anything() {
     assert_eq!(denied(&tracker, request).reason(), DenialReason::TooLong);
     assert_eq!(tracker.health().cached_tokens, 0);
 }
+
+#[test]
+fn questions_that_take_long_do_not_keep_authentication_waiting() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let builder = builder.readers(2).busy_timeout(Duration::from_millis(500));
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let fresh: Vec<_> =
+        (0..20).map(|number| opaque(&tracker, &format!("fresh {number}"))).collect();
+    for _ in 0..20_000 {
+        tracker.record_blocking(Usage::of(access(&tracker, &issued)).status(200));
+    }
+    tracker.flush().unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = tracker.stats().all().summary();
+                }
+            });
+        }
+        for issued in &fresh {
+            assert!(accepted(&tracker, issued), "a token that was not seen before");
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}

@@ -196,3 +196,34 @@ fn long_stream_can_ask_whether_its_token_still_holds() {
     clock.advance(Duration::from_secs(600));
     assert!(!tracker.still_holds(access.identity()).unwrap());
 }
+
+#[test]
+fn failed_revocation_is_not_undone_by_a_resume() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.busy_timeout(Duration::from_millis(20)).open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = tracker.tokens().revoke(issued.token.id, "leaked").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotDurable);
+    other.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(tracker.tokens().resume(issued.token.id).unwrap_err().kind(), ErrorKind::Revoked);
+    tracker.tokens().suspend(issued.token.id).unwrap();
+    assert_eq!(tracker.tokens().resume(issued.token.id).unwrap_err().kind(), ErrorKind::Revoked);
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Revoked);
+}
+
+#[test]
+fn refusal_of_a_number_that_nobody_had_does_not_meet_the_token_that_gets_it() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.busy_timeout(Duration::from_millis(20)).open(database.path()).unwrap();
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    tracker.tokens().revoke("1".parse().unwrap(), "").unwrap_err();
+    other.execute_batch("ROLLBACK").unwrap();
+    let issued = opaque(&tracker, "first");
+    assert_eq!(issued.token.id.to_string(), "1");
+    assert!(accepted(&tracker, &issued));
+}

@@ -68,6 +68,19 @@ fn streamed_response_settles_as_soon_as_nothing_more_can_come() {
         access.fail();
     });
     assert_eq!(failed, (200, Outcome::ServerError, 3));
+    let cut_short = ended(|_, mut access| {
+        access.begin(200, Some(7));
+        access.sent(6);
+        access.finish();
+    });
+    assert_eq!(cut_short, (200, Outcome::ServerError, 6));
+    let informed_first = ended(|_, mut access| {
+        access.begin(103, None);
+        access.begin(200, None);
+        access.finish();
+    });
+    assert_eq!(informed_first, (200, Outcome::Success, 0));
+    assert_eq!(ended(|_, mut access| access.begin(101, None)), (101, Outcome::Success, 0));
     assert_eq!(ended(|_, mut access| access.fail()), (500, Outcome::ServerError, 0));
     for (status, outcome) in
         [(204, Outcome::Success), (304, Outcome::Success), (500, Outcome::ServerError)]
@@ -215,7 +228,7 @@ fn long_texts_are_cut_at_a_character_and_recorded() {
     drop(tracker.authenticate(broken).unwrap());
     let records = records(&tracker, issued.token.id);
     assert_eq!(records[1].route, "é".repeat(128));
-    assert_eq!(records[1].method, "é".repeat(16));
+    assert_eq!(records[1].method, "<other>");
     assert_eq!(records[1].user_agent.as_deref(), Some("é".repeat(128).as_str()));
     assert_eq!(records[0].user_agent.as_deref(), Some("agent \u{fffd}\u{fffd}\0 1.0"));
     assert!(accepted(&tracker, &issued));

@@ -150,6 +150,8 @@ impl<R: Body<Data = Bytes>> Body for TrackedBody<R> {
         let frame = ready!(inner.as_mut().poll_frame(context));
         if let Some(access) = this.access {
             match &frame {
+                // Nothing can follow trailers, and servers ask for nothing more.
+                Some(Ok(frame)) if frame.is_trailers() => access.finish(),
                 Some(Ok(frame)) => {
                     access.sent(frame.data_ref().map_or(0, |data| data.len() as u64));
                 }

@@ -6,7 +6,7 @@ mod layer;
 mod routes;
 
 use std::error::Error;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -94,22 +94,38 @@ fn announce(tracker: &TokenTracker, address: SocketAddr) -> Result<()> {
 /// The key that signs JWTs: 32 random bytes beside the database, made at the first start, readable by
 /// their owner only.
 fn signing_key(database: &Path) -> Result<JwtKey> {
-    let mut path = database.as_os_str().to_owned();
-    path.push(".key");
-    let mut secret = [0; 32];
-    let mut options = std::fs::OpenOptions::new();
-    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
-    match options.open(&path) {
-        Ok(mut file) => {
-            getrandom::fill(&mut secret)?;
-            file.write_all(&secret)?;
-            file.sync_all()?;
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            let read = std::fs::File::open(&path)?.read_exact(&mut secret);
-            read.map_err(|error| format!("{} holds no key: {error}", path.display()))?;
-        }
-        Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+    let path = beside(database, ".key");
+    if !path.exists() {
+        make_key(&path, &beside(database, &format!(".key.{}", std::process::id())))?;
+    }
+    let secret = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if secret.len() != 32 {
+        return Err(format!("{} does not hold a key of 32 bytes", path.display()).into());
     }
     Ok(JwtKey::hmac(Algorithm::Hs256, &secret)?)
+}
+
+/// Writes a whole key under another name first: the key is there in full or not at all, and of two
+/// processes that start at once one wins.
+fn make_key(path: &Path, temporary: &Path) -> Result<()> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)?;
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
+    let mut file =
+        options.open(temporary).map_err(|error| format!("{}: {error}", temporary.display()))?;
+    file.write_all(&secret)?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(temporary, path);
+    std::fs::remove_file(temporary)?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    PathBuf::from(path)
 }

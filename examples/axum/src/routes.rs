@@ -286,7 +286,9 @@ async fn issue_token(
         let issued = tracker.tokens().issue(new)?;
         let mut answer = token_json(&issued.token);
         answer["token"] = issued.secret.expose().into();
-        Ok((StatusCode::CREATED, Json(answer)).into_response())
+        // RFC 6749 §5.1: no cache may keep a secret.
+        let uncached = [(header::CACHE_CONTROL, "no-store")];
+        Ok((StatusCode::CREATED, uncached, Json(answer)).into_response())
     })
     .await
 }
