@@ -66,6 +66,8 @@ struct Gate {
     generation: u64,
     /// What the commit that is under way makes the newest generation; 0 where none is.
     pending: u64,
+    /// Counts replacements of keys: what was verified before the last is not cached.
+    keys_replaced: u64,
     /// The current version of each token that is cached anywhere.
     tokens: HashMap<TokenId, Arc<Live>>,
     tokens_kept: usize,
@@ -97,6 +99,7 @@ impl Cache {
             gate: Mutex::new(Gate {
                 generation: 0,
                 pending: 0,
+                keys_replaced: 0,
                 tokens: HashMap::new(),
                 tokens_kept: capacity,
                 refusals: HashMap::new(),
@@ -133,11 +136,24 @@ impl Cache {
         &self.shards[(key.0 >> 124) as usize % SHARDS]
     }
 
-    /// Judges a look-up of a token that was read at `generation`.
+    /// How often keys were replaced. To be asked before the keys are.
+    pub(crate) fn keys_replaced(&self) -> u64 {
+        self.gate.lock().keys_replaced
+    }
+
+    /// Keys were replaced: everything is to be verified anew.
+    pub(crate) fn forget_verified(&self) {
+        let mut gate = self.gate.lock();
+        gate.keys_replaced += 1;
+        gate.tokens.drain().for_each(|(_, live)| live.retire());
+    }
+
+    /// Judges a look-up of a token that was read at `generation`, after as many replacements of keys.
     pub(crate) fn admit(
         &self,
         token: TokenId,
         generation: u64,
+        keys_replaced: u64,
         last_used: Option<Timestamp>,
     ) -> Admission {
         let mut gate = self.gate.lock();
@@ -149,7 +165,7 @@ impl Cache {
         {
             return Admission::Current(uncacheable(last_used), Some(refusal.state));
         }
-        if generation < gate.generation.max(gate.pending) {
+        if generation < gate.generation.max(gate.pending) || keys_replaced != gate.keys_replaced {
             return Admission::Current(uncacheable(last_used), None);
         }
         Admission::Current(gate.live(token, last_used), None)
@@ -337,7 +353,7 @@ mod tests {
 
     /// Whether a look-up that was read at `generation` may be cached, and what refuses it.
     fn admitted(cache: &Cache, generation: u64) -> (bool, Option<TokenState>) {
-        match cache.admit(token(), generation, None) {
+        match cache.admit(token(), generation, 0, None) {
             Admission::Current(live, refused) => (live.is_current(), refused),
             Admission::Outdated => (false, None),
         }
@@ -407,7 +423,7 @@ mod tests {
             cache.refusal_committed(token, TokenState::Revoked, 100 + number.unsigned_abs());
         }
         assert!(cache.gate.lock().refusals.is_empty());
-        assert!(matches!(cache.admit(token(), 99, None), Admission::Outdated));
+        assert!(matches!(cache.admit(token(), 99, 0, None), Admission::Outdated));
         assert!(cache.refused(token(), 99));
     }
 }

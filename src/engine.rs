@@ -1,33 +1,38 @@
 //! The way a request takes through the parts.
 
+mod look_up;
+
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::cache::{Admission, Cache, CacheKey, Entry};
+use parking_lot::RwLock;
+
+use crate::cache::{Cache, CacheKey, Entry};
 use crate::clock::Clock;
 use crate::denial::Denied;
 use crate::durability::Durability;
+use crate::error::Error;
 use crate::follower::{BOUND, Follower};
 use crate::health::Health;
-use crate::identity::{Grant, Identity};
-use crate::jwt::{Issuers, Terms};
+use crate::identity::Identity;
+use crate::introspection::Introspection;
+use crate::jwt::{Issuers, KeySet};
 use crate::opaque::OpaquePrefix;
 use crate::path_filter::PathFilter;
-use crate::policy::judge;
+use crate::policy::{judge, judge_token};
 use crate::queue::Queue;
 use crate::reason::DenialReason;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::{AuthRequest, is_b64token};
-use crate::store::{CredentialKey, Store, TokenRow, to_error};
+use crate::store::{Store, to_error};
 use crate::throttle::Throttle;
 use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
-use crate::token::{TokenKind, TokenStatus};
-
-/// How often a look-up is repeated that a change of authority overtook. Twice is rare already.
-const MAX_LOOK_UPS: u32 = 8;
+use crate::token::{TokenId, TokenStatus};
+pub(crate) use look_up::Newcomer;
+use look_up::Sight;
 
 /// Everything that all handles share, but for the threads.
 pub(crate) struct Engine {
@@ -35,7 +40,8 @@ pub(crate) struct Engine {
     pub(crate) store: Arc<Store>,
     pub(crate) cache: Arc<Cache>,
     pub(crate) queue: Arc<Queue>,
-    pub(crate) issuers: Issuers,
+    /// Exchanged as a whole when keys are replaced.
+    issuers: RwLock<Arc<Issuers>>,
     pub(crate) opaque_prefix: OpaquePrefix,
     /// Since when every token's last use is known; `None` while tracking is off.
     pub(crate) tracked_since: Option<Timestamp>,
@@ -83,6 +89,13 @@ pub(crate) struct Config {
     pub(crate) clock: Arc<dyn Clock>,
 }
 
+/// What a look-up comes to.
+pub(crate) enum Consulted {
+    /// The token is to be taken into the catalogue first.
+    Adopt(Newcomer),
+    Answer(Result<Access, AuthError>),
+}
+
 /// The two clocks, read once a call.
 #[derive(Clone, Copy)]
 pub(crate) struct Moment {
@@ -104,7 +117,7 @@ impl Engine {
             store: parts.store,
             cache: parts.cache,
             queue: parts.queue,
-            issuers: config.issuers,
+            issuers: RwLock::new(Arc::new(config.issuers)),
             opaque_prefix: config.opaque_prefix,
             tracked_since: parts.tracked_since,
             follower: parts.follower,
@@ -151,7 +164,9 @@ impl Engine {
         // Freshness first: what is retired after this look at the clock is then seen to be.
         let fresh = self.follower.is_fresh(now.monotonic, BOUND);
         match self.cache.get(self.cache.key(token)) {
-            Some(entry) if fresh => Some(self.decide(&entry, request, now)),
+            Some(entry) if fresh && entry.terms.key_holds(now.wall) => {
+                Some(self.decide(&entry, request, now))
+            }
             Some(_) => None,
             None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
         }
@@ -169,57 +184,82 @@ impl Engine {
         (!well_formed).then_some(DenialReason::Malformed)
     }
 
-    /// The answer after verifying the token and looking it up.
-    pub(crate) fn consult(
+    pub(crate) fn issuers(&self) -> Arc<Issuers> {
+        Arc::clone(&self.issuers.read())
+    }
+
+    /// Other keys for an issuer. Everything that is cached is verified anew.
+    pub(crate) fn replace_keys(
         &self,
+        issuer: &str,
+        keys: KeySet,
+        overlap: Duration,
+    ) -> Result<(), Error> {
+        let now = self.now();
+        let mut issuers = self.issuers.write();
+        let replaced = Arc::new(issuers.with_keys(issuer, keys, now, overlap)?);
+        *issuers = replaced;
+        drop(issuers);
+        self.cache.forget_verified();
+        Ok(())
+    }
+
+    /// The answer after verifying the token and looking it up.
+    pub(crate) fn consult(&self, request: &AuthRequest<'_>, now: Moment) -> Consulted {
+        let token = match self.presentable(request) {
+            Ok(token) => token,
+            Err(reason) => return Consulted::Answer(Err(self.stranger(reason))),
+        };
+        Consulted::Answer(match self.look_up(token, now) {
+            Ok(Sight::Known(entry)) => {
+                let entry = Arc::new(entry);
+                self.cache.insert(self.cache.key(token), Arc::clone(&entry));
+                self.decide(&entry, request, now)
+            }
+            Ok(Sight::Passed(passed)) => self.pass(&passed, request, now),
+            Ok(Sight::Stranger(reason)) => Err(self.stranger(reason)),
+            Ok(Sight::Adoptable(newcomer)) => return Consulted::Adopt(newcomer),
+            Err(failure) => match self.stale(self.cache.key(token), now) {
+                Some(entry) => self.decide(&entry, request, now),
+                None => Err(Unavailable::new(to_error(failure)).into()),
+            },
+        })
+    }
+
+    /// Lets a token of an outside issuer through, or refuses it, without a trace but a count.
+    fn pass(
+        &self,
+        passed: &Entry,
         request: &AuthRequest<'_>,
         now: Moment,
     ) -> Result<Access, AuthError> {
-        let token = self.presentable(request).map_err(|reason| self.stranger(reason))?;
-        let (key, terms) = self.verify(token).map_err(|reason| self.stranger(reason))?;
-        let cache_key = self.cache.key(token);
-        match self.look_up(&key, terms) {
-            Ok(Some(entry)) => {
-                let entry = Arc::new(entry);
-                self.cache.insert(cache_key, Arc::clone(&entry));
-                self.decide(&entry, request, now)
-            }
-            Ok(None) => Err(self.stranger(DenialReason::UnknownToken)),
-            Err(failure) => match self.stale(cache_key, now) {
-                Some(entry) => self.decide(&entry, request, now),
-                None => Err(AuthError::Unavailable(Unavailable::new(to_error(failure)))),
-            },
-        }
+        judge(passed, request, now.wall).map_err(|reason| self.stranger(reason))?;
+        let identity = passed.identity.clone();
+        let ticket = Ticket::armed(None, TokenId::UNTRACKED, &request.facts, now.monotonic);
+        Ok(Access::new(identity, ticket))
     }
 
-    /// What the catalogue knows the token by, once its form and signature are found good.
-    fn verify(&self, token: &str) -> Result<(CredentialKey, Terms), DenialReason> {
-        if !is_b64token(token) {
-            return Err(DenialReason::Malformed);
+    /// What a token is, without using it.
+    pub(crate) fn introspect(&self, token: &str) -> Result<Introspection, Unavailable> {
+        let now = self.moment();
+        let seen =
+            self.look_up(token, now).map_err(|failure| Unavailable::new(to_error(failure)))?;
+        let (Sight::Known(entry) | Sight::Passed(entry)) = seen else {
+            return Ok(Introspection::default());
+        };
+        if judge_token(&entry, now.wall).is_err() {
+            return Ok(Introspection::default());
         }
-        if token.contains('.') {
-            let jwt = self.issuers.verify(token)?;
-            return Ok((CredentialKey::Jwt { issuer: jwt.issuer, jti: jwt.token_id }, jwt.terms));
-        }
-        let hash = self.opaque_prefix.parse(token).ok_or(DenialReason::Malformed)?;
-        Ok((CredentialKey::Hash(hash), Terms::default()))
-    }
-
-    fn look_up(&self, key: &CredentialKey, terms: Terms) -> anyhow::Result<Option<Entry>> {
-        let reader = self.store.reader()?;
-        for _ in 0..MAX_LOOK_UPS {
-            let found = reader.catalogue().find(key)?;
-            let Some(row) = found.row else { return Ok(None) };
-            match self.cache.admit(row.id, found.generation, row.last_used_at) {
-                Admission::Outdated => {}
-                Admission::Current(live, refused) => {
-                    let state = refused.unwrap_or(row.state);
-                    let grant = Arc::new(grant(row, &terms));
-                    return Ok(Some(Entry { identity: Identity { grant, live }, state, terms }));
-                }
-            }
-        }
-        anyhow::bail!("the token changes faster than it can be looked up")
+        let grant = &entry.identity.grant;
+        Ok(Introspection {
+            active: true,
+            scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
+            sub: Some(grant.owner.clone()),
+            aud: entry.terms.audiences.to_vec(),
+            exp: grant.ends_at.map(Timestamp::as_seconds),
+            token_type: Some("Bearer"),
+            token_id: entry.identity.is_tracked().then_some(grant.id),
+        })
     }
 
     /// A cached token to go by while the storage fails, where the builder allowed that.
@@ -270,7 +310,7 @@ impl Engine {
         }
     }
 
-    fn stranger(&self, reason: DenialReason) -> AuthError {
+    pub(crate) fn stranger(&self, reason: DenialReason) -> AuthError {
         let counter = match reason {
             DenialReason::CredentialMissing => &self.counters.anonymous,
             _ => &self.counters.strangers,
@@ -292,29 +332,5 @@ impl Engine {
         let row = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
         let refused = self.cache.refused(identity.grant.id, row.generation);
         Ok(!refused && row.row.is_some_and(|row| row.status(now.wall) == TokenStatus::Active))
-    }
-}
-
-/// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
-/// lacks the mark.
-fn grant(row: TokenRow, terms: &Terms) -> Grant {
-    let kind = match row.kind {
-        TokenKind::Opaque => TokenKind::Opaque,
-        _ if terms.marked => TokenKind::Jwt,
-        _ => TokenKind::LegacyJwt,
-    };
-    let ends_at = match (row.expires_at, terms.expires_at) {
-        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-        (ours, theirs) => ours.or(theirs),
-    };
-    Grant {
-        id: row.id,
-        owner: row.owner,
-        name: row.name,
-        kind,
-        scopes: row.scopes,
-        resource: row.resource,
-        expires_at: row.expires_at,
-        ends_at,
     }
 }

@@ -32,10 +32,17 @@ pub(crate) struct Grant {
 }
 
 impl Identity {
-    /// The token that was presented.
+    /// The token that was presented. One that was passed untracked has a number that no token has: every
+    /// question about it is answered with `NotFound`.
     #[must_use]
     pub fn token_id(&self) -> TokenId {
         self.grant.id
+    }
+
+    /// Whether the token is in the catalogue, so that its use is recorded.
+    #[must_use]
+    pub fn is_tracked(&self) -> bool {
+        self.grant.id != TokenId::UNTRACKED
     }
 
     /// Whom the token belongs to.

@@ -1,6 +1,7 @@
 //! JSON Web Tokens: made and verified. `jsonwebtoken` computes the signatures; format, keys and claims
 //! are judged here, by RFC 7515, RFC 7519 and RFC 8725.
 
+mod algorithm;
 mod base64url;
 mod claims;
 mod ed;
@@ -8,12 +9,17 @@ mod issuer;
 mod json;
 mod jwk;
 mod key;
+mod key_set;
 mod pem;
 mod provider;
 mod rsa;
 
-pub use issuer::{ApiTokenMark, JwtIssuer};
-pub use key::{Algorithm, JwtKey};
+pub use algorithm::Algorithm;
+pub use issuer::{ApiTokenMark, JwtIssuer, Outside};
+pub use key::JwtKey;
+pub use key_set::KeySet;
+
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -29,7 +35,10 @@ pub(crate) struct VerifiedJwt {
     /// The issuer's configured name, empty where it has none: half of what the catalogue knows a JWT by.
     pub(crate) issuer: String,
     /// The other half.
-    pub(crate) token_id: String,
+    pub(crate) token_id: Option<String>,
+    pub(crate) subject: Option<String>,
+    /// What becomes of it where no catalogue has it; `None` for an issuer of our own.
+    pub(crate) outside: Option<Outside>,
     pub(crate) terms: Terms,
 }
 
@@ -41,10 +50,22 @@ pub(crate) struct Terms {
     /// Refused before, leeway included.
     pub(crate) not_before: Option<Timestamp>,
     pub(crate) audiences: Box<[String]>,
+    /// Whether it has no `exp` where the issuer's tokens must have one.
+    pub(crate) lacks_expiry: bool,
+    /// Until when the key verifies that signed it, if that was replaced.
+    pub(crate) key_retires_at: Option<Timestamp>,
+    pub(crate) scopes: Box<[String]>,
     /// Whether it carries an API-token mark.
     pub(crate) marked: bool,
     /// Why the claims are refused, whatever the time is.
     pub(crate) failure: Option<DenialReason>,
+}
+
+impl Terms {
+    /// Whether the key that signed the token still verifies.
+    pub(crate) fn key_holds(&self, now: Timestamp) -> bool {
+        self.key_retires_at.is_none_or(|retires_at| now < retires_at)
+    }
 }
 
 /// The claims of a token to be signed.
@@ -57,8 +78,11 @@ pub(crate) struct NewClaims<'a> {
     pub(crate) marked: bool,
 }
 
+/// The longest that a replaced key may still verify.
+const MAX_OVERLAP: Duration = Duration::from_secs(366 * 86_400);
+
 /// All issuers whose tokens are accepted. The first signs.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Issuers(Vec<JwtIssuer>);
 
 impl Issuers {
@@ -79,16 +103,38 @@ impl Issuers {
     ///
     /// The claims are read before the signature is checked, to find the issuer and so the keys: a key of
     /// one issuer never validates a token that names another.
-    pub(crate) fn verify(&self, token: &str) -> Result<VerifiedJwt, DenialReason> {
+    pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedJwt, DenialReason> {
         let parts = Parts::split(token)?;
         let header = Header::parse(&json::object(&base64url::decode(parts.header)?)?)?;
         let claims = Claims::new(json::object(&base64url::decode(parts.payload)?)?);
         let signature = base64url::decode(parts.signature)?;
         let issuer = self.find(&claims)?;
-        issuer.check_signature(&header, parts.message.as_bytes(), &signature)?;
-        let Validated { token_id, terms } = claims.validate(issuer, header.typ.as_deref());
-        let token_id = token_id.ok_or(DenialReason::UnknownToken)?;
-        Ok(VerifiedJwt { issuer: issuer.name().to_owned(), token_id, terms })
+        let key_retires_at =
+            issuer.check_signature(&header, parts.message.as_bytes(), &signature, now)?;
+        let Validated { token_id, subject, terms } = claims.validate(issuer, header.typ.as_deref());
+        let (name, outside) = (issuer.name().to_owned(), issuer.outside_rule());
+        let terms = Terms { key_retires_at, ..terms };
+        Ok(VerifiedJwt { issuer: name, token_id, subject, outside, terms })
+    }
+
+    /// The same issuers, one of them with other keys; those it had verify for `overlap` longer.
+    pub(crate) fn with_keys(
+        &self,
+        name: &str,
+        keys: KeySet,
+        now: Timestamp,
+        overlap: Duration,
+    ) -> Result<Self, Error> {
+        keys.validate()?;
+        if overlap > MAX_OVERLAP {
+            return Err(Error::invalid("overlap", "must be a year or less"));
+        }
+        let mut issuers = self.clone();
+        let found = issuers.0.iter_mut().find(|issuer| issuer.name() == name);
+        let issuer =
+            found.ok_or_else(|| Error::invalid("issuer", "is not one that is configured"))?;
+        *issuer = issuer.with_keys(keys, now, now.saturating_add(overlap));
+        Ok(issuers)
     }
 
     fn find(&self, claims: &Claims) -> Result<&JwtIssuer, DenialReason> {
@@ -104,7 +150,9 @@ impl Issuers {
 
     /// The name under which tokens signed here are in the catalogue.
     pub(crate) fn signing_issuer(&self) -> Result<&JwtIssuer, Error> {
-        let first = self.0.first().filter(|issuer| issuer.signing_key().is_some());
+        let ours =
+            |issuer: &&JwtIssuer| issuer.outside_rule().is_none() && issuer.signing_key().is_some();
+        let first = self.0.first().filter(ours);
         first.ok_or_else(|| Error::invalid("kind", "cannot be a JWT: there is no signing key"))
     }
 

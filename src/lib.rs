@@ -53,6 +53,15 @@
 //! and safe on an async thread; on a cache miss take [`TokenTracker::authenticate`] to a blocking thread.
 //! Administration, statistics, [`TokenTracker::flush`] and [`TokenTracker::close`] block.
 //!
+//! # Security
+//!
+//! The [threat model](security), each rule with the standard that it comes from, and what is not defended.
+//!
+//! # Not there yet
+//!
+//! Statistics walk the log: roll-ups and retention are to come, and with them the thinning of denials and a
+//! token's share of the dictionaries. So are quotas, client networks and rotation.
+//!
 //! # Several processes
 //!
 //! Any number of processes on one machine may open one file; each learns of the others' revocations
@@ -70,6 +79,7 @@ mod error;
 mod follower;
 mod health;
 mod identity;
+mod introspection;
 mod jwt;
 mod live;
 mod opaque;
@@ -103,7 +113,8 @@ pub use durability::Durability;
 pub use error::{Error, ErrorKind};
 pub use health::Health;
 pub use identity::Identity;
-pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey};
+pub use introspection::Introspection;
+pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
 pub use path_filter::PathFilter;
 pub use query::{CompatibilitySummary, Latency, RouteCount, Summary};
 pub use reason::DenialReason;
@@ -121,6 +132,10 @@ pub use token::{
 pub use tokens::{Revoked, Tokens};
 pub use tracker::TokenTracker;
 pub use usage::{Settled, Usage};
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/security.md")]
+pub mod security {}
 
 /// The README's example is compiled and run with the documentation's.
 #[cfg(doctest)]

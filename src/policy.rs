@@ -15,10 +15,14 @@ pub(crate) fn judge(
     request: &AuthRequest<'_>,
     now: Timestamp,
 ) -> Result<(), DenialReason> {
-    let grant = &entry.identity.grant;
-    judge_state(entry.state, grant, now)?;
-    judge_terms(&entry.terms, now)?;
-    judge_request(grant, &entry.terms, request)
+    judge_token(entry, now)?;
+    judge_request(&entry.identity.grant, &entry.terms, request)
+}
+
+/// The part of the judgement that does not depend on the request.
+pub(crate) fn judge_token(entry: &Entry, now: Timestamp) -> Result<(), DenialReason> {
+    judge_state(entry.state, &entry.identity.grant, now)?;
+    judge_terms(&entry.terms, now)
 }
 
 fn judge_state(state: TokenState, grant: &Grant, now: Timestamp) -> Result<(), DenialReason> {

@@ -15,6 +15,8 @@ pub enum DenialReason {
     CredentialRepeated,
     /// Verified: past its `exp` claim or the catalogue's expiry.
     Expired,
+    /// Verified: it lives longer than the issuer's tokens may.
+    LifetimeTooLong,
     /// The token is not a well-formed bearer token, JWT or opaque token.
     Malformed,
     /// Verified: a claim has the wrong type.
@@ -43,6 +45,8 @@ pub enum DenialReason {
     WrongIssuer,
     /// Verified: the token is limited to another resource.
     WrongResource,
+    /// Verified: the `sub` claim is not the configured one.
+    WrongSubject,
     /// Verified: the `typ` header is not the configured one (RFC 8725 §3.11).
     WrongType,
 }
@@ -55,7 +59,7 @@ const INVALID_TOKEN: Option<&str> = Some("invalid_token");
 const INSUFFICIENT_SCOPE: Option<&str> = Some("insufficient_scope");
 
 #[rustfmt::skip]
-const ROWS: [Row; 18] = {
+const ROWS: [Row; 20] = {
     use DenialReason as R;
     [
         (R::CredentialMissing,   1, "credential_missing",   401, None,               "no bearer token was presented"),
@@ -76,6 +80,8 @@ const ROWS: [Row; 18] = {
         (R::WrongIssuer,        16, "wrong_issuer",         401, INVALID_TOKEN,      "the token is from an unknown issuer"),
         (R::WrongResource,      17, "wrong_resource",       403, INSUFFICIENT_SCOPE, "the token is limited to another resource"),
         (R::WrongType,          18, "wrong_type",           401, INVALID_TOKEN,      "the token is of another type"),
+        (R::LifetimeTooLong,    19, "lifetime_too_long",    401, INVALID_TOKEN,      "the token lives longer than it may"),
+        (R::WrongSubject,       20, "wrong_subject",        401, INVALID_TOKEN,      "the token is for another subject"),
     ]
 };
 
@@ -158,6 +164,8 @@ mod tests {
             WrongIssuer,
             WrongResource,
             WrongType,
+            LifetimeTooLong,
+            WrongSubject,
         ] {
             assert_eq!(reason.row().0, reason);
         }

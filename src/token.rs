@@ -23,6 +23,9 @@ pub use new::{NewToken, TokenUpdate};
 pub struct TokenId(i64);
 
 impl TokenId {
+    /// The number of tokens that are in no catalogue.
+    pub(crate) const UNTRACKED: Self = Self(0);
+
     pub(crate) const fn from_row(id: i64) -> Self {
         Self(id)
     }
@@ -57,13 +60,19 @@ pub enum TokenKind {
     LegacyJwt,
     /// A random text, known by its hash.
     Opaque,
+    /// A JWT of an outside issuer that was let through without being in the catalogue.
+    Outside,
 }
 
 impl TokenKind {
-    const NAMES: [(Self, &'static str); 3] =
-        [(Self::Jwt, "jwt"), (Self::LegacyJwt, "legacy_jwt"), (Self::Opaque, "opaque")];
+    const NAMES: [(Self, &'static str); 4] = [
+        (Self::Jwt, "jwt"),
+        (Self::LegacyJwt, "legacy_jwt"),
+        (Self::Opaque, "opaque"),
+        (Self::Outside, "outside"),
+    ];
 
-    /// The kind as it appears in answers: `jwt`, `legacy_jwt` or `opaque`.
+    /// The kind as it appears in answers: `jwt`, `legacy_jwt`, `opaque` or `outside`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         Self::NAMES[self.code() as usize].1
@@ -74,6 +83,7 @@ impl TokenKind {
             Self::Jwt => 0,
             Self::LegacyJwt => 1,
             Self::Opaque => 2,
+            Self::Outside => 3,
         }
     }
 

@@ -1,5 +1,6 @@
 //! The catalogue for administrators, and the one place that keeps cache and store coherent.
 
+mod adopt;
 mod change;
 
 use std::fmt;
@@ -74,7 +75,7 @@ impl<'t> Tokens<'t> {
         let expires_at = future(new.expiry.resolve(now)?, now)?;
         let (secret, key, fragment) = match new.kind {
             TokenKind::Opaque => self.make_opaque()?,
-            TokenKind::Jwt | TokenKind::LegacyJwt => self.make_jwt(&new, now, expires_at)?,
+            _ => self.make_jwt(&new, now, expires_at)?,
         };
         let token = self.insert(new, key, fragment, expires_at, now)?;
         Ok(Issued { token, secret })
@@ -91,7 +92,7 @@ impl<'t> Tokens<'t> {
         if new.kind == TokenKind::Opaque {
             return Err(Error::invalid("kind", "must be a JWT to have a `jti`"));
         }
-        let issuer = self.engine.issuers.named(issuer)?.name().to_owned();
+        let issuer = self.engine.issuers().named(issuer)?.name().to_owned();
         let now = self.engine.now();
         let expires_at = new.expiry.resolve(now)?;
         let key = CredentialKey::Jwt { issuer, jti: jti.to_owned() };
@@ -252,11 +253,11 @@ impl<'t> Tokens<'t> {
         now: Timestamp,
         expires_at: Option<Timestamp>,
     ) -> Result<(Secret, CredentialKey, String), Error> {
-        let issuer = self.engine.issuers.signing_issuer()?.name().to_owned();
+        let issuer = self.engine.issuers().signing_issuer()?.name().to_owned();
         let millis = u64::try_from(now.as_micros() / 1_000).unwrap_or(0);
         let jti = UuidBuilder::from_unix_timestamp_millis(millis, &random::<10>()?).into_uuid();
         let jti = jti.to_string();
-        let secret = self.engine.issuers.sign(&NewClaims {
+        let secret = self.engine.issuers().sign(&NewClaims {
             subject: &new.owner,
             token_id: &jti,
             issued_at: now,

@@ -3,16 +3,20 @@
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::builder::Builder;
-use crate::engine::Engine;
+use crate::engine::{Consulted, Engine};
 use crate::error::Error;
 use crate::health::Health;
 use crate::identity::Identity;
+use crate::introspection::Introspection;
+use crate::jwt::KeySet;
 use crate::path_filter::PathFilter;
 use crate::presence::Presence;
+use crate::reason::DenialReason;
 use crate::receipt::Receipt;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
@@ -87,7 +91,18 @@ impl TokenTracker {
         let request = request.into();
         let engine = self.engine();
         let now = engine.moment();
-        engine.recall(&request, now).unwrap_or_else(|| engine.consult(&request, now))
+        if let Some(answer) = engine.recall(&request, now) {
+            return answer;
+        }
+        let newcomer = match engine.consult(&request, now) {
+            Consulted::Answer(answer) => return answer,
+            Consulted::Adopt(newcomer) => newcomer,
+        };
+        let adopted = self.tokens().adopt(newcomer).map_err(Unavailable::new)?;
+        match engine.consult(&request, now) {
+            Consulted::Answer(answer) if adopted => answer,
+            _ => Err(engine.stranger(DenialReason::UnknownToken)),
+        }
     }
 
     /// As [`authenticate`](TokenTracker::authenticate), if that needs neither the file nor a signature
@@ -110,6 +125,36 @@ impl TokenTracker {
     ) -> Option<Result<Access, AuthError>> {
         let engine = self.engine();
         engine.recall(request, engine.moment())
+    }
+
+    /// What a token is, by RFC 7662: told to whoever may ask, without counting as its use. Cost: a signature
+    /// check and a look-up in the file.
+    ///
+    /// # Errors
+    /// [`Unavailable`] where the file cannot be asked.
+    pub fn introspect(&self, token: &str) -> Result<Introspection, Unavailable> {
+        self.engine().introspect(token)
+    }
+
+    /// Gives an issuer (by its name, empty for the unnamed one) other keys, from the next call on. The keys
+    /// it had verify for `overlap` longer, up to a year. Other processes have keys of their own to replace.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use token_tracker::{Algorithm, JwtKey, NewToken, TokenTracker};
+    /// # let old = JwtKey::hmac(Algorithm::Hs256, &[1; 32])?.kid("2026-01");
+    /// # let new = JwtKey::hmac(Algorithm::Hs256, &[2; 32])?.kid("2026-02");
+    /// let tracker = TokenTracker::builder().jwt_key(old).in_memory()?;
+    /// let issued = tracker.tokens().issue(NewToken::jwt("alice", "nightly"))?;
+    /// tracker.replace_keys("", new.into(), Duration::from_secs(86_400))?;
+    /// assert!(tracker.authenticate(&issued.secret).is_ok(), "for another day");
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `InvalidInput` where there is no such issuer, the set is not sound, or the overlap too long.
+    pub fn replace_keys(&self, issuer: &str, keys: KeySet, overlap: Duration) -> Result<(), Error> {
+        self.engine().replace_keys(issuer, keys, overlap)
     }
 
     /// Whether a token that was authenticated earlier still holds: what a long stream asks now and then.

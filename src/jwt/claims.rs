@@ -1,5 +1,7 @@
 //! Claims: read, judged against what the issuer is configured for, and put together for signing.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value};
 
 use super::issuer::{ApiTokenMark, JwtIssuer};
@@ -13,6 +15,7 @@ pub(super) struct Claims(Map<String, Value>);
 /// What a claims set comes to.
 pub(super) struct Validated {
     pub(super) token_id: Option<String>,
+    pub(super) subject: Option<String>,
     pub(super) terms: Terms,
 }
 
@@ -28,11 +31,13 @@ impl Claims {
 
     /// Judges everything that does not depend on the time; that is left as terms.
     pub(super) fn validate(&self, issuer: &JwtIssuer, typ: Option<&str>) -> Validated {
-        let marked = issuer.mark_list().iter().any(|mark| self.is_marked(mark));
+        let ours = issuer.outside_rule().is_none();
+        let marked = ours && issuer.mark_list().iter().any(|mark| self.is_marked(mark));
         let mut terms = Terms { marked, ..Terms::default() };
         let checked = self.check(issuer, typ, &mut terms);
         terms.failure = checked.err();
-        Validated { token_id: self.text("jti").ok().flatten().map(str::to_owned), terms }
+        let text = |name| self.text(name).ok().flatten().map(str::to_owned);
+        Validated { token_id: text("jti"), subject: text("sub"), terms }
     }
 
     fn check(
@@ -44,15 +49,30 @@ impl Claims {
         let leeway = issuer.leeway_allowed();
         let expires_at = self.instant("exp")?;
         terms.expires_at = expires_at.map(|at| at.saturating_add(leeway));
+        terms.lacks_expiry = expires_at.is_none() && issuer.requires_expiry();
         let not_before = self.instant("nbf")?;
         terms.not_before = not_before.map(|at| at.saturating_sub(leeway));
-        self.instant("iat")?;
+        let issued_at = self.instant("iat")?;
         for name in ["iss", "sub", "jti"] {
             self.text(name)?;
         }
         terms.audiences = self.audiences()?;
+        terms.scopes = self.scopes()?;
+        if issuer.required().any(|name| !self.0.contains_key(name)) {
+            return Err(DenialReason::MissingClaim);
+        }
+        if issuer.subject().is_some_and(|subject| self.text("sub") != Ok(Some(subject))) {
+            return Err(DenialReason::WrongSubject);
+        }
+        check_lifetime(issuer.longest_lifetime(), issued_at, expires_at)?;
         check_type(issuer.typ(), typ)?;
         check_audience(issuer.audiences(), &terms.audiences)
+    }
+
+    /// One text with a space between each two scopes (RFC 8693 §4.2).
+    fn scopes(&self) -> Result<Box<[String]>, DenialReason> {
+        let scopes = self.text("scope")?.unwrap_or_default();
+        Ok(scopes.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect())
     }
 
     fn is_marked(&self, mark: &ApiTokenMark) -> bool {
@@ -112,6 +132,21 @@ fn check_type(wanted: Option<&str>, typ: Option<&str>) -> Result<(), DenialReaso
     Err(DenialReason::WrongType)
 }
 
+fn check_lifetime(
+    longest: Option<Duration>,
+    issued_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+) -> Result<(), DenialReason> {
+    let Some(longest) = longest else { return Ok(()) };
+    match (issued_at, expires_at) {
+        (Some(issued_at), Some(expires_at)) if expires_at <= issued_at.saturating_add(longest) => {
+            Ok(())
+        }
+        (Some(_), Some(_)) => Err(DenialReason::LifetimeTooLong),
+        _ => Err(DenialReason::MissingClaim),
+    }
+}
+
 fn check_audience(accepted: &[String], audiences: &[String]) -> Result<(), DenialReason> {
     if accepted.is_empty() || audiences.iter().any(|audience| accepted.contains(audience)) {
         return Ok(());
@@ -134,6 +169,9 @@ pub(super) fn assemble(issuer: &JwtIssuer, new: &NewClaims<'_>) -> Map<String, V
         claims.insert("exp".to_owned(), expires_at.as_seconds().into());
     }
     claims.insert("jti".to_owned(), new.token_id.into());
+    if issuer.required().any(|name| name == "client_id") {
+        claims.insert("client_id".to_owned(), new.subject.into());
+    }
     if let Some(mark) = issuer.mark_list().first().filter(|_| new.marked) {
         insert_nested(&mut claims, &mark.path, &mark.value);
     }

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::Header;
 use super::key::JwtKey;
+use super::key_set::KeySet;
 use crate::error::Error;
 use crate::reason::DenialReason;
+use crate::timestamp::Timestamp;
 use crate::token::check_text;
 
 /// The claim that marks a JWT as an API token: a member, nested where the path has several names, and
@@ -22,6 +24,30 @@ pub struct ApiTokenMark {
     pub(super) path: Vec<String>,
     pub(super) value: String,
 }
+
+/// What becomes of a token of an outside issuer that is in no catalogue. A revocation is looked at before.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Outside {
+    /// It is taken into the catalogue at its first sight, and tracked from then on: only with `jti`,
+    /// `exp` and `sub`, and only while the issuer has fewer than `most` living tokens there.
+    Adopt {
+        /// How many living tokens of the issuer the catalogue may hold.
+        most: u32,
+    },
+    /// It is let through untracked: there is neither a record nor a last use of it. Its scopes are those
+    /// of its `scope` claim.
+    Pass,
+    /// It is refused.
+    #[default]
+    Refuse,
+}
+
+/// RFC 9068 §2.2.
+const ACCESS_TOKEN_CLAIMS: [&str; 7] = ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"];
+
+/// How many replaced keys an issuer remembers.
+const MAX_RETIRING: usize = 256;
 
 /// Claims with a meaning of their own (RFC 7519 §4.1), which a mark must not overwrite.
 const REGISTERED: [&str; 7] = ["aud", "exp", "iat", "iss", "jti", "nbf", "sub"];
@@ -62,11 +88,17 @@ impl ApiTokenMark {
 #[derive(Clone, Debug)]
 pub struct JwtIssuer {
     name: String,
-    keys: Vec<JwtKey>,
+    keys: KeySet,
+    /// Keys that were replaced, and until when they still verify.
+    retiring: Vec<(JwtKey, Timestamp)>,
     audiences: Vec<String>,
     marks: Vec<ApiTokenMark>,
     typ: Option<String>,
+    subject: Option<String>,
+    required: Option<Vec<String>>,
+    max_lifetime: Option<Duration>,
     leeway: Duration,
+    outside: Option<Outside>,
 }
 
 impl JwtIssuer {
@@ -80,11 +112,16 @@ impl JwtIssuer {
     pub fn named(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
-            keys: Vec::new(),
+            keys: KeySet::new(),
+            retiring: Vec::new(),
             audiences: Vec::new(),
             marks: ApiTokenMark::defaults(),
             typ: None,
+            subject: None,
+            required: None,
+            max_lifetime: None,
             leeway: Self::DEFAULT_LEEWAY,
+            outside: None,
         }
     }
 
@@ -100,6 +137,51 @@ impl JwtIssuer {
     pub fn key(mut self, key: JwtKey) -> Self {
         self.keys.push(key);
         self
+    }
+
+    /// These keys instead of those given so far.
+    #[must_use]
+    pub fn keys(mut self, keys: KeySet) -> Self {
+        self.keys = keys;
+        self
+    }
+
+    /// Makes this an outside issuer: one whose tokens are not issued here, and need not be in the
+    /// catalogue. Its marks do not count. Unless said, an issuer is one of our own.
+    #[must_use]
+    pub fn outside(mut self, outside: Outside) -> Self {
+        self.outside = Some(outside);
+        self
+    }
+
+    /// The claims that tokens must have, instead of `exp` alone. A token in the catalogue needs no `exp`:
+    /// the catalogue says when it ends.
+    #[must_use]
+    pub fn require_claims<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.required = Some(names.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// The one subject whose tokens are accepted.
+    #[must_use]
+    pub fn require_subject(mut self, subject: impl Into<String>) -> Self {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// The longest that tokens may live, from `iat` to `exp`; both are then required.
+    #[must_use]
+    pub fn max_lifetime(mut self, lifetime: Duration) -> Self {
+        self.max_lifetime = Some(lifetime);
+        self
+    }
+
+    /// The profile of RFC 9068 for access tokens: the type `at+jwt`, and the claims `iss`, `exp`, `aud`,
+    /// `sub`, `client_id`, `iat` and `jti`. Needs a name and an audience; issued tokens have the owner as
+    /// `client_id`.
+    #[must_use]
+    pub fn access_token_profile(self) -> Self {
+        self.require_type("at+jwt").require_claims(ACCESS_TOKEN_CLAIMS)
     }
 
     /// One more accepted audience. With any, tokens must have an `aud` claim that names one of them, and
@@ -153,15 +235,49 @@ impl JwtIssuer {
         self.leeway
     }
 
+    pub(super) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// The claims that tokens must have, `exp` apart.
+    pub(super) fn required(&self) -> impl Iterator<Item = &str> {
+        let required = self.required.iter().flatten().map(String::as_str);
+        required.filter(|name| *name != "exp")
+    }
+
+    pub(super) fn requires_expiry(&self) -> bool {
+        self.required.as_ref().is_none_or(|names| names.iter().any(|name| name == "exp"))
+    }
+
+    pub(super) fn longest_lifetime(&self) -> Option<Duration> {
+        self.max_lifetime
+    }
+
+    pub(crate) fn outside_rule(&self) -> Option<Outside> {
+        self.outside
+    }
+
+    /// The same issuer with other keys. Those it had verify until `until`.
+    pub(super) fn with_keys(&self, keys: KeySet, now: Timestamp, until: Timestamp) -> Self {
+        let mut issuer = self.clone();
+        let replaced = std::mem::replace(&mut issuer.keys, keys);
+        issuer.retiring.extend(replaced.iter().map(|key| (key.clone(), until)));
+        let current = &issuer.keys;
+        issuer.retiring.retain(|(key, until)| {
+            now < *until && !current.iter().any(|current| current.is_same_key(key))
+        });
+        let excess = issuer.retiring.len().saturating_sub(MAX_RETIRING);
+        issuer.retiring.drain(..excess);
+        issuer
+    }
+
     pub(super) fn signing_key(&self) -> Option<&JwtKey> {
         self.keys.iter().find(|key| key.can_sign())
     }
 
     pub(super) fn validate(&self) -> Result<(), Error> {
         check_text("jwt_issuer", &self.name, 0, 512)?;
-        if self.keys.is_empty() {
-            return Err(Error::invalid("jwt_issuer", "must have a key"));
-        }
+        self.keys.validate()?;
         if self.leeway > Self::MAX_LEEWAY {
             return Err(Error::invalid("leeway", "must be 5 minutes or less"));
         }
@@ -177,34 +293,37 @@ impl JwtIssuer {
         if let Some(typ) = &self.typ {
             check_text("require_type", typ, 1, 128)?;
         }
-        for (at, key) in self.keys.iter().enumerate() {
-            if key.kid_str().is_some()
-                && self.keys[..at].iter().any(|k| k.kid_str() == key.kid_str())
-            {
-                return Err(Error::invalid("kid", "must not be given to two keys of an issuer"));
-            }
+        let profiled = self.required.iter().flatten();
+        if profiled.eq(ACCESS_TOKEN_CLAIMS) && (self.name.is_empty() || self.audiences.is_empty()) {
+            let message = "needs a name and an audience for the access-token profile (RFC 9068)";
+            return Err(Error::invalid("jwt_issuer", message));
         }
         Ok(())
     }
 
     /// A key takes part where its algorithm is the header's and, if the header names a key, it is named
-    /// so or has no name.
+    /// so or has no name. Returns until when the key verifies, if it is one that was replaced.
     pub(super) fn check_signature(
         &self,
         header: &Header,
         message: &[u8],
         signature: &[u8],
-    ) -> Result<(), DenialReason> {
-        let named = |key: &&JwtKey| match (&header.kid, key.kid_str()) {
-            (Some(wanted), Some(kid)) => wanted == kid,
-            _ => true,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, DenialReason> {
+        let current = self.keys.iter().map(|key| (key, None));
+        let retiring = self.retiring.iter().map(|(key, until)| (key, Some(*until)));
+        let fits = |(key, until): &(&JwtKey, Option<Timestamp>)| {
+            let named = match (&header.kid, key.kid_str()) {
+                (Some(wanted), Some(kid)) => wanted == kid,
+                _ => true,
+            };
+            key.algorithm() == header.algorithm && named && until.is_none_or(|until| now < until)
         };
-        let fits = |key: &&JwtKey| key.algorithm() == header.algorithm && named(key);
-        let mut candidates = self.keys.iter().filter(fits).peekable();
+        let mut candidates = current.chain(retiring).filter(fits).peekable();
         if candidates.peek().is_none() {
             return Err(DenialReason::UnknownKey);
         }
-        let good = candidates.any(|key| key.verifies(message, signature));
-        if good { Ok(()) } else { Err(DenialReason::SignatureInvalid) }
+        let good = candidates.find(|(key, _)| key.verifies(message, signature));
+        good.map(|(_, until)| until).ok_or(DenialReason::SignatureInvalid)
     }
 }

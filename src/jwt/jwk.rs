@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::key::{Algorithm, JwtKey, KeyKind};
+use super::algorithm::{Algorithm, KeyKind};
+use super::key::JwtKey;
 use super::{base64url, json};
 use crate::error::Error;
 

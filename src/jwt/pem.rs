@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::key::Algorithm;
+use super::algorithm::Algorithm;
 use crate::error::Error;
 
 /// An RSA key of 8,192 bits, private parts and all, takes about 6 KiB.

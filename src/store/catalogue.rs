@@ -158,6 +158,10 @@ const COUNT: &str = concat!(
         WHERE (:owner IS NULL OR owner = :owner) AND (:name IS NULL OR name = :name) AND ",
     is_status!()
 );
+const LIVING_OF_ISSUER: &str =
+    "SELECT count(*) FROM credentials JOIN tokens ON tokens.id = token_id
+    WHERE issuer = ?1 AND jti IS NOT NULL AND state IN (0, 1)
+        AND (expires_at IS NULL OR expires_at > ?2)";
 const NAMESAKE: &str = "SELECT id FROM tokens WHERE owner = ?1 AND name = ?2 AND state IN (0, 1)";
 const EXPIRE_DUE: &str = "UPDATE tokens SET state = 3 WHERE id IN
     (SELECT id FROM tokens WHERE state IN (0, 1) AND expires_at <= ?1 LIMIT ?2) RETURNING id";
@@ -269,6 +273,13 @@ impl<'a> Catalogue<'a> {
         let generation: i64 = log.query_row([id.as_row()], |row| row.get(0))?;
         self.connection.prepare_cached(FORGET_CHANGES)?.execute([generation - CHANGES_KEPT])?;
         Ok(generation.unsigned_abs())
+    }
+
+    /// How many living tokens of an issuer there are.
+    pub(crate) fn living_of_issuer(&self, issuer: &str, now: Timestamp) -> Result<u64> {
+        let mut statement = self.connection.prepare_cached(LIVING_OF_ISSUER)?;
+        let count: i64 = statement.query_row((issuer, now.as_micros()), |row| row.get(0))?;
+        Ok(count.unsigned_abs())
     }
 
     /// The living token of this owner and name, if there is one.

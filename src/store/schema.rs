@@ -52,7 +52,7 @@ CREATE TABLE credentials (
     hash       BLOB,
     created_at INTEGER NOT NULL
 ) STRICT;
-CREATE UNIQUE INDEX credential_jti ON credentials (jti, issuer) WHERE jti IS NOT NULL;
+CREATE UNIQUE INDEX credential_jti ON credentials (issuer, jti) WHERE jti IS NOT NULL;
 CREATE UNIQUE INDEX credential_hash ON credentials (hash) WHERE hash IS NOT NULL;
 CREATE INDEX credentials_of_token ON credentials (token_id);
 

@@ -8,6 +8,7 @@ mod bounds;
 mod catalogue;
 mod credentials;
 mod durability;
+mod issuers;
 mod last_use;
 mod opening;
 mod processes;

@@ -1,0 +1,150 @@
+//! From the text of a token to what the catalogue knows of it.
+
+use std::sync::Arc;
+
+use super::{Engine, Moment};
+use crate::cache::{Admission, Entry};
+use crate::identity::{Grant, Identity};
+use crate::jwt::{Outside, Terms, VerifiedJwt};
+use crate::live::Live;
+use crate::policy::judge_token;
+use crate::reason::DenialReason;
+use crate::request::is_b64token;
+use crate::store::{CredentialKey, TokenRow};
+use crate::timestamp::Timestamp;
+use crate::token::{TokenId, TokenKind, TokenState};
+
+/// How often a look-up is repeated that a change of authority overtook. Twice is rare already.
+const MAX_LOOK_UPS: u32 = 8;
+
+/// What a token is found to be.
+pub(super) enum Sight {
+    /// Good, and to be taken into the catalogue first.
+    Adoptable(Newcomer),
+    /// In the catalogue, living or dead.
+    Known(Entry),
+    /// Good without being in the catalogue.
+    Passed(Entry),
+    Stranger(DenialReason),
+}
+
+/// A token of an outside issuer whose signature is good, and that is in no catalogue.
+pub(crate) struct Newcomer {
+    pub(crate) issuer: String,
+    pub(crate) token_id: Option<String>,
+    pub(crate) subject: Option<String>,
+    pub(crate) terms: Terms,
+}
+
+impl Engine {
+    /// Verifies a token, and looks it up in the catalogue.
+    pub(super) fn look_up(&self, token: &str, now: Moment) -> anyhow::Result<Sight> {
+        let malformed = Sight::Stranger(DenialReason::Malformed);
+        if !is_b64token(token) {
+            return Ok(malformed);
+        }
+        let keys_replaced = self.cache.keys_replaced();
+        if !token.contains('.') {
+            let Some(hash) = self.opaque_prefix.parse(token) else { return Ok(malformed) };
+            let found = self.find(&CredentialKey::Hash(hash), Terms::default(), keys_replaced)?;
+            let unknown = |_| Sight::Stranger(DenialReason::UnknownToken);
+            return Ok(found.map_or_else(unknown, Sight::Known));
+        }
+        let jwt = match self.issuers().verify(token, now.wall) {
+            Ok(jwt) => jwt,
+            Err(reason) => return Ok(Sight::Stranger(reason)),
+        };
+        let VerifiedJwt { issuer, token_id, subject, outside, mut terms } = jwt;
+        if let Some(jti) = token_id.clone() {
+            let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
+            match self.find(&key, terms, keys_replaced)? {
+                Ok(entry) => return Ok(Sight::Known(entry)),
+                Err(returned) => terms = returned,
+            }
+        }
+        Ok(judge_newcomer(Newcomer { issuer, token_id, subject, terms }, outside, now.wall))
+    }
+
+    /// The entry of a credential, or its terms back where the catalogue does not have it.
+    fn find(
+        &self,
+        key: &CredentialKey,
+        terms: Terms,
+        keys_replaced: u64,
+    ) -> anyhow::Result<Result<Entry, Terms>> {
+        let reader = self.store.reader()?;
+        for _ in 0..MAX_LOOK_UPS {
+            let found = reader.catalogue().find(key)?;
+            let Some(row) = found.row else { return Ok(Err(terms)) };
+            match self.cache.admit(row.id, found.generation, keys_replaced, row.last_used_at) {
+                Admission::Outdated => {}
+                Admission::Current(live, refused) => {
+                    let state = refused.unwrap_or(row.state);
+                    let grant = Arc::new(grant(row, &terms));
+                    return Ok(Ok(Entry { identity: Identity { grant, live }, state, terms }));
+                }
+            }
+        }
+        anyhow::bail!("the token changes faster than it can be looked up")
+    }
+}
+
+/// What becomes of a newcomer by the rule for its issuer.
+fn judge_newcomer(newcomer: Newcomer, outside: Option<Outside>, now: Timestamp) -> Sight {
+    let Some(rule @ (Outside::Pass | Outside::Adopt { .. })) = outside else {
+        return Sight::Stranger(DenialReason::UnknownToken);
+    };
+    let adopts = rule != Outside::Pass;
+    let lacks_expiry =
+        newcomer.terms.lacks_expiry || (adopts && newcomer.terms.expires_at.is_none());
+    let lacks_name = adopts && (newcomer.token_id.is_none() || newcomer.subject.is_none());
+    if lacks_expiry || lacks_name {
+        return Sight::Stranger(DenialReason::MissingClaim);
+    }
+    let passed = passed(newcomer.subject.as_deref().unwrap_or_default(), newcomer.terms);
+    match judge_token(&passed, now) {
+        Err(reason) => Sight::Stranger(reason),
+        Ok(()) if adopts => Sight::Adoptable(Newcomer { terms: passed.terms, ..newcomer }),
+        Ok(()) => Sight::Passed(passed),
+    }
+}
+
+/// The entry of a token that goes by its own word alone.
+fn passed(subject: &str, terms: Terms) -> Entry {
+    let grant = Grant {
+        id: TokenId::UNTRACKED,
+        owner: subject.to_owned(),
+        name: String::new(),
+        kind: TokenKind::Outside,
+        scopes: terms.scopes.to_vec(),
+        resource: None,
+        expires_at: terms.expires_at,
+        ends_at: terms.expires_at,
+    };
+    let identity = Identity { grant: Arc::new(grant), live: Arc::new(Live::new(None)) };
+    Entry { identity, state: TokenState::Active, terms }
+}
+
+/// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
+/// lacks the mark.
+fn grant(row: TokenRow, terms: &Terms) -> Grant {
+    let kind = match row.kind {
+        TokenKind::Opaque => TokenKind::Opaque,
+        _ if terms.marked => TokenKind::Jwt,
+        _ => TokenKind::LegacyJwt,
+    };
+    let ends_at = match (row.expires_at, terms.expires_at) {
+        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+        (ours, theirs) => ours.or(theirs),
+    };
+    Grant {
+        id: row.id,
+        owner: row.owner,
+        name: row.name,
+        kind,
+        scopes: row.scopes,
+        resource: row.resource,
+        expires_at: row.expires_at,
+        ends_at,
+    }
+}

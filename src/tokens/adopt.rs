@@ -1,0 +1,50 @@
+//! Taking a token of an outside issuer into the catalogue at its first sight.
+
+use super::change::{Changed, Effect, free_name};
+use super::{Tokens, fragment_of, new_row};
+use crate::engine::Newcomer;
+use crate::error::{Error, ErrorKind};
+use crate::jwt::Outside;
+use crate::store::CredentialKey;
+use crate::token::NewToken;
+
+/// How much of a `jti` goes into the name of an adopted token.
+const NAME_LENGTH: usize = 120;
+
+impl Tokens<'_> {
+    /// Adopts a newcomer, unless its issuer has as many living tokens as it may, or what it says of itself
+    /// fits no token. Whoever came first has adopted it for all.
+    pub(crate) fn adopt(&self, newcomer: Newcomer) -> Result<bool, Error> {
+        let issuers = self.engine.issuers();
+        let rule = issuers.named(Some(&newcomer.issuer))?.outside_rule();
+        let Some(Outside::Adopt { most }) = rule else { return Ok(false) };
+        let Newcomer { issuer, token_id: Some(jti), subject: Some(subject), terms } = newcomer
+        else {
+            return Ok(false);
+        };
+        let shown = &jti[..jti.floor_char_boundary(NAME_LENGTH)];
+        let scopes = terms.scopes.iter().cloned();
+        let new = NewToken::legacy_jwt(subject, format!("adopted {shown}")).scopes(scopes);
+        if new.validate().is_err() {
+            return Ok(false);
+        }
+        let now = self.engine.now();
+        let mut row = new_row(new, fragment_of(&jti), terms.expires_at, now);
+        let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
+        let adopted = self.change(move |catalogue| {
+            if catalogue.find(&key)?.row.is_some() {
+                return Ok(Changed::nothing(true));
+            }
+            if catalogue.living_of_issuer(&issuer, now)? >= u64::from(most) {
+                return Ok(Changed::nothing(false));
+            }
+            let tokens = free_name(catalogue, &row, now)?;
+            row.id = catalogue.insert(&row, &key)?;
+            Ok(Changed { value: true, tokens, effect: Effect::Forgets(row.id) })
+        });
+        match adopted {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+            adopted => adopted,
+        }
+    }
+}
