@@ -279,3 +279,55 @@ impl Session {
         Err(CommitError::RolledBack(error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::Outcome;
+    use crate::store::StoreOptions;
+
+    const NOW: Timestamp = Timestamp::from_seconds(1_000);
+
+    fn session() -> (Arc<Store>, Session) {
+        let options = StoreOptions {
+            readers: 2,
+            busy_timeout: Duration::from_secs(1),
+            synced: false,
+            file_mode: 0o600,
+        };
+        let store = Arc::new(Store::open_memory(options).unwrap());
+        let session = Session::open(Arc::clone(&store), Duration::from_secs(60), NOW, true);
+        (store, session.unwrap())
+    }
+
+    fn batch(records: usize) -> Batch {
+        let record = Record {
+            at: NOW,
+            token: TokenId::from_row(1),
+            route: None,
+            method: Some("GET"),
+            status: 200,
+            outcome: Outcome::Success,
+            duration_us: 1,
+            response_bytes: 0,
+            client_address: None,
+            user_agent: None,
+            cost: 1,
+        };
+        Batch { records: vec![record; records], last_uses: Vec::new() }
+    }
+
+    #[test]
+    fn commit_whose_outcome_is_unknown_is_found_out_by_its_sequence() {
+        let (_store, mut session) = session();
+        session.commit(&batch(3)).unwrap();
+        assert!(!session.was_committed().unwrap(), "the next one is not there");
+        // As if the commit had gone through and its answer been lost.
+        session.sequence -= 1;
+        assert!(session.was_committed().unwrap());
+        session.commit(&batch(2)).unwrap();
+        session.sequence -= 1;
+        assert!(session.was_committed().unwrap());
+        assert_eq!(session.sequence, 2);
+    }
+}

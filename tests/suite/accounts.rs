@@ -240,3 +240,48 @@ fn usage_has_its_turn_beside_busy_administration() {
         assert!(took < Duration::from_secs(5), "ten flushes took {took:?}");
     });
 }
+
+#[test]
+fn commit_that_fails_at_its_very_end_is_tried_again_and_stored_once() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    // A violation that is found at COMMIT and not before.
+    database.execute(
+        "CREATE TABLE fault (token INTEGER REFERENCES tokens (id) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER fail_at_commit AFTER INSERT ON usage_log
+             BEGIN INSERT INTO fault VALUES (-1); END;",
+    );
+    (0..5).for_each(|_| drop(tracker.record(Usage::of(access(&tracker, &issued)).status(200))));
+    assert_eq!(tracker.flush().unwrap_err().kind(), ErrorKind::Storage);
+    assert!(tracker.health().degraded && !tracker.health().poisoned);
+    assert_balanced(&tracker);
+    database.execute("DROP TRIGGER fail_at_commit");
+    crate::support::eventually("stored", || tracker.flush().is_ok());
+    assert_eq!(records(&tracker, issued.token.id).len(), 5);
+    assert_eq!(tracker.health().stored, 5);
+}
+
+#[test]
+fn change_that_fails_at_its_commit_leaves_everything_as_it_was() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    database.execute(
+        "CREATE TABLE fault (token INTEGER REFERENCES tokens (id) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER fail_at_commit AFTER UPDATE ON tokens
+             BEGIN INSERT INTO fault VALUES (-1); END;",
+    );
+    let update = token_tracker::TokenUpdate::new().scopes(["admin"]);
+    let error = tracker.tokens().update(issued.token.id, update).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotDurable);
+    assert_eq!(access(&tracker, &issued).identity().scopes(), [""; 0]);
+    let error = tracker.tokens().revoke(issued.token.id, "").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotDurable);
+    assert!(tracker.authenticate(&issued.secret).is_err(), "refused here all the same");
+    database.execute("DROP TRIGGER fail_at_commit");
+    assert_eq!(tracker.tokens().get(issued.token.id).unwrap().scopes, [""; 0]);
+    tracker.tokens().revoke(issued.token.id, "").unwrap();
+}

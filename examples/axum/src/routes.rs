@@ -295,6 +295,8 @@ async fn issue_token(
 
 async fn list_tokens(State(tracker): State<TokenTracker>) -> Result<Json<Value>, Failure> {
     blocking(move || {
+        // The last uses that are still on their way; where they cannot be written, the list is as good.
+        let _ = tracker.flush();
         let mut filter = TokenFilter::new().limit(TokenFilter::MAX_LIMIT);
         let mut tokens = Vec::new();
         loop {
