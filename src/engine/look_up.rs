@@ -39,6 +39,9 @@ pub(crate) struct Newcomer {
 impl Engine {
     /// Verifies a token, and looks it up in the catalogue.
     pub(super) fn look_up(&self, token: &str, now: Moment) -> anyhow::Result<Sight> {
+        if token.len() > self.max_token_length {
+            return Ok(Sight::Stranger(DenialReason::TooLong));
+        }
         let malformed = Sight::Stranger(DenialReason::Malformed);
         if !is_b64token(token) {
             return Ok(malformed);

@@ -9,4 +9,5 @@ pub(crate) mod records;
 pub(crate) mod refusals;
 pub(crate) mod restart;
 pub(crate) mod start;
+pub(crate) mod storage;
 pub(crate) mod usage;

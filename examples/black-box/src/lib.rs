@@ -81,6 +81,9 @@ pub use judge::start::{
     port_in_use_ends_the_service_with_a_message, service_prints_where_it_listens_and_three_tokens,
     silent_connections_do_not_block_others,
 };
+pub use judge::storage::{
+    storage_fault_during_authentication_is_503, storage_fault_during_recording_fails_no_request,
+};
 pub use judge::usage::{
     bounds_of_days_and_limit_are_kept, burst_is_counted_to_the_last_record,
     summary_adds_up_with_what_was_sent, summary_of_a_new_token_is_of_nothing,

@@ -69,6 +69,8 @@ macro_rules! suite {
             summary_of_a_new_token_is_of_nothing
             bounds_of_days_and_limit_are_kept
             burst_is_counted_to_the_last_record
+            storage_fault_during_authentication_is_503
+            storage_fault_during_recording_fails_no_request
             route_out_of_scope_is_denied_and_recorded
             issued_admin_token_can_administer
             bad_request_for_a_token_is_the_clients_error
