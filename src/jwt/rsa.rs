@@ -97,4 +97,25 @@ mod tests {
         assert!(has_roca_fingerprint(&power.to_be_bytes()));
         assert!(!has_roca_fingerprint(&(power + 2).to_be_bytes()));
     }
+
+    #[test]
+    fn modulus_with_the_fingerprint_is_refused() {
+        // 65537 to the 128th: a number of 2,049 bits that is a power of 65537 modulo everything.
+        let mut power = vec![1_u8];
+        for _ in 0..128 {
+            let mut product = power.clone();
+            product.extend([0, 0]);
+            let mut carry = 0;
+            for at in (0..product.len()).rev() {
+                let addend = at.checked_sub(2).map_or(0, |at| power[at]);
+                let sum = u16::from(product[at]) + u16::from(addend) + carry;
+                product[at] = (sum & 0xff) as u8;
+                carry = sum >> 8;
+            }
+            power = product;
+        }
+        let power = &power[power.iter().position(|byte| *byte != 0).unwrap()..];
+        assert_eq!((bits(power), has_roca_fingerprint(power)), (2_049, true));
+        assert!(check(power, &[1, 0, 1]).unwrap_err().to_string().contains("CVE-2017-15361"));
+    }
 }

@@ -37,6 +37,22 @@ fn signed(key: &JwtKey, header: &str, payload: &str) -> String {
     format!("{message}.{signature}")
 }
 
+/// The same, with HMAC and any secret, one that no key of ours would have.
+fn signed_with(secret: &[u8], header: &str, payload: &str) -> String {
+    let encoded = [header, payload].map(|part| base64url::encode(part.as_bytes())).join(".");
+    let key = jsonwebtoken::EncodingKey::from_secret(secret);
+    let signer =
+        (provider::PROVIDER.signer_factory)(&jsonwebtoken::Algorithm::HS256, &key).unwrap();
+    format!("{encoded}.{}", base64url::encode(&signer.sign(encoded.as_bytes())))
+}
+
+/// The bytes in a PEM text.
+fn der_of(pem: &[u8]) -> Vec<u8> {
+    let lines = std::str::from_utf8(pem).unwrap().lines();
+    let text: String = lines.filter(|line| !line.starts_with("-----")).collect();
+    ::base64::Engine::decode(&::base64::engine::general_purpose::STANDARD, text).unwrap()
+}
+
 fn signed_hs256(payload: &Value) -> String {
     signed(&hmac(), r#"{"alg":"HS256"}"#, &payload.to_string())
 }
@@ -117,16 +133,8 @@ fn keys_of_the_wrong_kind_or_size_are_refused_when_they_are_loaded() {
 
 #[test]
 fn keys_load_from_der_as_from_pem() {
-    let der = |pem: &[u8]| {
-        let text: String = std::str::from_utf8(pem)
-            .unwrap()
-            .lines()
-            .filter(|line| !line.starts_with("-----"))
-            .collect();
-        ::base64::Engine::decode(&::base64::engine::general_purpose::STANDARD, text).unwrap()
-    };
-    let private = JwtKey::private_der(Algorithm::Es256, &der(pem!("p256.private"))).unwrap();
-    let public = JwtKey::public_der(Algorithm::Es256, &der(pem!("p256.public"))).unwrap();
+    let private = JwtKey::private_der(Algorithm::Es256, &der_of(pem!("p256.private"))).unwrap();
+    let public = JwtKey::public_der(Algorithm::Es256, &der_of(pem!("p256.public"))).unwrap();
     assert!(public.verifies(b"message", &private.sign(b"message").unwrap()));
 }
 
@@ -136,9 +144,13 @@ fn the_key_fixes_the_algorithm() {
     let verifying =
         issuers(JwtIssuer::unnamed().key(JwtKey::public_pem(Algorithm::Rs256, rsa).unwrap()));
     let payload = json!({ "jti": "id" }).to_string();
-    let confused = JwtKey::hmac(Algorithm::Hs256, &rsa[27..]).unwrap();
-    let token = signed(&confused, r#"{"alg":"HS256"}"#, &payload);
-    assert_eq!(verifying.verify(&token, NOW).unwrap_err(), DenialReason::UnknownKey);
+    for secret in [rsa.to_vec(), rsa.trim_ascii().to_vec(), der_of(rsa), der_of(rsa)[24..].to_vec()]
+    {
+        let token = signed_with(&secret, r#"{"alg":"HS256"}"#, &payload);
+        assert_eq!(verifying.verify(&token, NOW).unwrap_err(), DenialReason::UnknownKey);
+        let token = signed_with(&secret, r#"{"alg":"RS256"}"#, &payload);
+        assert_eq!(verifying.verify(&token, NOW).unwrap_err(), DenialReason::SignatureInvalid);
+    }
     for alg in ["none", "None", "NONE", "nOnE", "RS257", "rs256", ""] {
         let header = base64url::encode(json!({ "alg": alg }).to_string().as_bytes());
         let token = format!("{header}.{}.", base64url::encode(payload.as_bytes()));
@@ -372,4 +384,24 @@ fn jwk_is_for_what_it_says_alone() {
     assert!(JwtKey::from_jwk(&alone, &[Algorithm::Hs256, Algorithm::Rs256]).is_ok(), "one fits");
     let half = r#"{"kty":"EC","crv":"P-256","alg":"ES256","x":"AAAA","y":"AAAA"}"#;
     assert!(JwtKey::from_jwk(half, &all).is_err());
+}
+
+#[test]
+fn keys_in_or_behind_a_header_are_never_looked_at() {
+    let attacker = JwtKey::hmac(Algorithm::Hs256, &[66; 32]).unwrap();
+    let issuers = issuers(plain());
+    let jwk = json!({ "kty": "oct", "alg": "HS256", "k": base64url::encode(&[66; 32]) });
+    for (name, value) in [
+        ("jwk", jwk),
+        ("jku", json!("https://attacker.example/keys")),
+        ("x5u", json!("https://attacker.example/chain")),
+        ("x5c", json!(["MIIB"])),
+        ("kid", json!("../../../dev/null")),
+    ] {
+        let header = json!({ "alg": "HS256", name: value }).to_string();
+        let token = signed(&attacker, &header, r#"{"jti":"id"}"#);
+        assert_eq!(issuers.verify(&token, NOW).unwrap_err(), DenialReason::SignatureInvalid);
+        let ours = signed(&hmac(), &header, r#"{"jti":"id"}"#);
+        assert!(issuers.verify(&ours, NOW).is_ok(), "{name} is no reason to refuse either");
+    }
 }

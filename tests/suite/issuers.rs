@@ -280,3 +280,24 @@ fn introspection_tells_by_rfc_7662_without_counting_as_a_use() {
     let health = tracker.health();
     assert_eq!((health.last_used_writes, health.strangers, health.accepted), (0, 0, 0));
 }
+
+#[test]
+fn dates_count_to_the_microsecond_and_leeway_is_what_was_said() {
+    let issuer = outside_issuer(Outside::Pass).leeway(Duration::from_secs(2));
+    let (tracker, clock) = tracker(issuer);
+    let now = clock.now().unix_timestamp();
+    let mut dated = claims("1", &clock);
+    dated["nbf"] = json!(now + 10);
+    dated["exp"] = json!((now + 20) as f64 + 0.5);
+    let token = signed(&dated);
+    let advance = |clock: &ManualClock, micros: u64| clock.advance(Duration::from_micros(micros));
+    assert_eq!(denied(&tracker, &token).reason(), DenialReason::NotYetValid);
+    advance(&clock, 7_999_999);
+    assert_eq!(denied(&tracker, &token).reason(), DenialReason::NotYetValid);
+    advance(&clock, 1);
+    assert!(tracker.authenticate(&token).is_ok(), "valid from `nbf` on, less the leeway");
+    advance(&clock, 14_499_999);
+    assert!(tracker.authenticate(&token).is_ok(), "until just before `exp`, plus the leeway");
+    advance(&clock, 1);
+    assert_eq!(denied(&tracker, &token).reason(), DenialReason::Expired);
+}

@@ -8,7 +8,7 @@ use token_tracker::{
 };
 
 use crate::support::{
-    Database, accepted, access, builder, denied, eventually, in_memory, jwt, opaque, records,
+    Database, Done, accepted, access, builder, denied, eventually, in_memory, jwt, opaque, records,
 };
 
 #[test]
@@ -67,8 +67,9 @@ fn revoked_token_is_refused_by_every_call_that_starts_after_the_revocation_began
                     })
                 })
                 .collect();
+            let done = Done(&revoked);
             tracker.tokens().revoke(issued.token.id, "").unwrap();
-            revoked.store(true, Ordering::SeqCst);
+            drop(done);
             for caller in callers {
                 assert!(!caller.join().unwrap(), "accepted after its revocation");
             }

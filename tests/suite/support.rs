@@ -1,6 +1,7 @@
 //! What the tests share: trackers, files and faults.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -103,4 +104,13 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 pub(crate) fn assert_balanced(tracker: &TokenTracker) {
     let health = tracker.health();
     assert_eq!(health.accepted, health.stored + health.buffered + health.dropped, "{health:?}");
+}
+
+/// Tells other threads to end, also where the test panics before it would have said so.
+pub(crate) struct Done<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
