@@ -116,8 +116,7 @@ fn receipt_can_be_waited_for_a_while_and_again() {
 #[test]
 fn last_handle_dropped_writes_everything() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     let clone = tracker.clone();
     (0..50).for_each(|_| drop(tracker.record(Usage::of(access(&tracker, &issued)).status(200))));
@@ -155,8 +154,7 @@ fn closing_twice_and_using_what_is_closed_are_errors_and_no_more() {
 #[test]
 fn closing_over_a_storage_that_fails_gives_up_and_counts_what_it_loses() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     database.execute("ALTER TABLE usage_log RENAME TO lost");
     drop(access(&tracker, &issued));
@@ -183,8 +181,7 @@ fn last_use_that_is_lost_at_the_end_is_told() {
 #[test]
 fn every_close_waits_for_the_end() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     (0..5_000).for_each(|_| drop(tracker.record(Usage::of(access(&tracker, &issued)).status(200))));
     std::thread::scope(|scope| {
@@ -217,8 +214,7 @@ fn flush_commits_once() {
 #[test]
 fn usage_has_its_turn_beside_busy_administration() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -246,8 +242,7 @@ fn usage_has_its_turn_beside_busy_administration() {
 #[test]
 fn commit_that_fails_at_its_very_end_is_tried_again_and_stored_once() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     // A violation that is found at COMMIT and not before.
     database.execute(
@@ -268,8 +263,7 @@ fn commit_that_fails_at_its_very_end_is_tried_again_and_stored_once() {
 #[test]
 fn change_that_fails_at_its_commit_leaves_everything_as_it_was() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     database.execute(
         "CREATE TABLE fault (token INTEGER REFERENCES tokens (id) DEFERRABLE INITIALLY DEFERRED);

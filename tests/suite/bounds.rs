@@ -7,8 +7,7 @@ use crate::support::{Database, builder, denied, in_memory, jwt, opaque};
 #[test]
 fn strangers_leave_cache_and_file_as_they_were() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     let elsewhere = in_memory().0;
     let (unknown_jwt, unknown_opaque) = (jwt(&elsewhere, "jwt"), opaque(&elsewhere, "opaque"));

@@ -121,8 +121,7 @@ fn stale_answers_are_served_for_the_time_that_was_allowed_and_no_longer() {
 #[test]
 fn storage_fault_during_recording_is_nobodys_failure_and_loses_nothing() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     database.execute("ALTER TABLE usage_log RENAME TO lost");
     for _ in 0..100 {

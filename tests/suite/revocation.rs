@@ -50,8 +50,7 @@ fn revoking_what_is_unknown_is_success_without_effect() {
 #[test]
 fn revoked_token_is_refused_by_every_call_that_starts_after_the_revocation_began() {
     let database = Database::new();
-    let (builder, _clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let tracker = database.open();
     let revoked = AtomicBool::new(false);
     for round in 0..50 {
         let issued = opaque(&tracker, &format!("token {round}"));

@@ -46,6 +46,11 @@ impl Database {
         self.directory.path()
     }
 
+    /// A tracker on the file, with a clock that stands still.
+    pub(crate) fn open(&self) -> TokenTracker {
+        builder().0.open(self.path()).unwrap()
+    }
+
     /// A connection of somebody else, to look at the file or to harm it.
     pub(crate) fn connect(&self) -> Connection {
         let connection = Connection::open(self.path()).unwrap();
