@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use token_tracker::{Algorithm, Clock, JwtIssuer, JwtKey, NewToken, SystemClock, TokenTracker};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
 
@@ -42,26 +42,43 @@ fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // The port first: a service that cannot listen should not touch the database.
     let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", port)))?;
+    // Before anybody is told that the service is there, and may want to end it.
+    let signals = runtime.block_on(async { Signals::install() })?;
     let issuer = JwtIssuer::named("https://example.com").key(signing_key(&database)?);
     let tracker = TokenTracker::builder().jwt_issuer(issuer).open(&database)?;
     announce(&tracker, listener.local_addr()?)?;
-    let served = runtime.block_on(serve(listener, tracker.clone()));
+    let served = runtime.block_on(serve(listener, tracker.clone(), signals));
     // Requests that are still in flight are dropped here, and settle as unfinished, before the file closes.
     runtime.shutdown_timeout(Duration::from_secs(1));
     tracker.close()?;
     served
 }
 
-async fn serve(listener: TcpListener, tracker: TokenTracker) -> Result<()> {
-    let (mut interrupt, mut terminate) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+/// What tells the service to end.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn install() -> Result<Self> {
+        let (interrupt, terminate) = (SignalKind::interrupt(), SignalKind::terminate());
+        Ok(Self { interrupt: signal(interrupt)?, terminate: signal(terminate)? })
+    }
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+async fn serve(listener: TcpListener, tracker: TokenTracker, mut signals: Signals) -> Result<()> {
     let (stop, mut stopped) = tokio::sync::watch::channel(false);
     let app = routes::router(tracker).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
+        signals.received().await;
         stop.send_replace(true);
     });
     let overdue = async move {
