@@ -215,13 +215,14 @@ fn percent_decoded(name: &str) -> Vec<u8> {
 
 /// The token of a `Bearer` credential: `b64token` of RFC 6750 §2.1.
 fn bearer_token(value: &[u8]) -> Result<&str, DenialReason> {
-    let value = value.trim_ascii();
+    let value = trimmed(value);
     let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
     let (scheme, token) = value.split_at(end);
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Err(DenialReason::CredentialMissing);
     }
-    let token = token.trim_ascii();
+    let start = token.iter().position(|byte| *byte != b' ').unwrap_or(token.len());
+    let token = &token[start..];
     if token.contains(&b',') {
         return Err(DenialReason::CredentialRepeated);
     }
@@ -229,6 +230,14 @@ fn bearer_token(value: &[u8]) -> Result<&str, DenialReason> {
         .ok()
         .filter(|token| is_b64token(token))
         .ok_or(DenialReason::Malformed)
+}
+
+/// Without the optional white space around it: spaces and tabs, nothing else (RFC 9110 §5.6.3).
+fn trimmed(text: &[u8]) -> &[u8] {
+    let visible = |byte: &u8| !matches!(byte, b' ' | b'\t');
+    let start = text.iter().position(visible).unwrap_or(text.len());
+    let end = text.iter().rposition(visible).map_or(start, |at| at + 1);
+    &text[start..end]
 }
 
 /// `1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="`
@@ -317,10 +326,13 @@ mod tests {
 
     #[test]
     fn what_is_not_a_b64token_is_malformed() {
-        let values: [&[u8]; 8] = [
+        let values: [&[u8]; 11] = [
             b"Bearer",
             b"Bearer ",
             b"Bearer a b",
+            b"Bearer abc\r",
+            b"Bearer \tabc",
+            b"Bearer \x0cabc",
             b"Bearer =",
             b"Bearer a=b",
             b"Bearer a\0b",
