@@ -1,1 +1,17 @@
+//! What the fuzz targets judge the library by: references written from the RFCs, which share no code
+//! with it. A mistake made twice in the same way would go unseen, so nothing here is taken from there.
 
+pub mod base64url;
+pub mod bearer;
+pub mod bench;
+pub mod challenge;
+pub mod date;
+pub mod json;
+pub mod jwk;
+pub mod jwk_plan;
+pub mod key_trial;
+pub mod keys;
+pub mod opaque_model;
+pub mod oracle;
+pub mod plan;
+pub mod render;
