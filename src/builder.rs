@@ -1,25 +1,20 @@
-//! Every knob, its default and its bounds; and the order in which a tracker is opened.
+//! Every knob, its default and its bounds.
 
-use std::num::NonZeroUsize;
+mod start;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cache::Cache;
 use crate::clock::{Clock, SystemClock};
-use crate::durability::Durability;
-use crate::engine::{Config, Engine, Parts};
+use crate::durability::{Checkpoints, Durability};
 use crate::error::Error;
-use crate::follower::Follower;
-use crate::jwt::{Issuers, JwtIssuer, JwtKey};
-use crate::opaque::OpaquePrefix;
+use crate::jwt::{JwtIssuer, JwtKey};
 use crate::path_filter::PathFilter;
 use crate::presence::Presence;
-use crate::queue::{Queue, QueueOptions};
-use crate::store::{Session, Store, StoreOptions, to_error};
-use crate::timestamp::Timestamp;
+use crate::remote::remote_file_system;
+use crate::store::Store;
 use crate::tracker::TokenTracker;
-use crate::writer;
 
 /// Opens a [`TokenTracker`].
 ///
@@ -43,6 +38,11 @@ use crate::writer;
 /// | [`busy_timeout`](Self::busy_timeout) | 1 s | 10 ms to 60 s |
 /// | [`readers`](Self::readers) | 4 connections | 2 to 64 |
 /// | [`file_mode`](Self::file_mode) | `0o600` | |
+/// | [`raw_retention`](Self::raw_retention) | 30 days | 1 hour to 3,650 days |
+/// | [`hourly_retention`](Self::hourly_retention) | 90 days | 1 day to 3,650 days |
+/// | [`daily_retention`](Self::daily_retention) | 730 days | 1 day to 3,650 days, and no less than the other two |
+/// | [`max_file_size`](Self::max_file_size) | 8 GiB | 16 MiB or more |
+/// | [`checkpoints`](Self::checkpoints) | `Automatic` | |
 /// | [`clock`](Self::clock) | [`SystemClock`] | |
 ///
 /// A value out of its bounds is an error of `open` and `in_memory` that names the knob.
@@ -67,8 +67,15 @@ pub struct Builder {
     busy_timeout: Duration,
     readers: u32,
     file_mode: u32,
+    raw_retention: Duration,
+    hourly_retention: Duration,
+    daily_retention: Duration,
+    max_file_size: u64,
+    checkpoints: Checkpoints,
     clock: Arc<dyn Clock>,
 }
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 impl Builder {
     pub(crate) fn new() -> Self {
@@ -91,6 +98,11 @@ impl Builder {
             busy_timeout: Duration::from_secs(1),
             readers: 4,
             file_mode: 0o600,
+            raw_retention: 30 * DAY,
+            hourly_retention: 90 * DAY,
+            daily_retention: 730 * DAY,
+            max_file_size: 8 << 30,
+            checkpoints: Checkpoints::Automatic,
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -213,6 +225,38 @@ impl Builder {
         self
     }
 
+    /// How long records are kept one by one. Sums outlive them.
+    pub fn raw_retention(mut self, time: Duration) -> Self {
+        self.raw_retention = time;
+        self
+    }
+
+    /// How long the sums of each hour are kept. Those of each day outlive them.
+    pub fn hourly_retention(mut self, time: Duration) -> Self {
+        self.hourly_retention = time;
+        self
+    }
+
+    /// How long the sums of each day are kept, and routes and user agents that nobody uses any longer.
+    pub fn daily_retention(mut self, time: Duration) -> Self {
+        self.daily_retention = time;
+        self
+    }
+
+    /// How large the database may become, in bytes; the write-ahead log beside it takes up to 64 MB more. At
+    /// fifteen sixteenths of this the oldest records go before their time, and where there are none left,
+    /// further ones wait, then are dropped and counted. The rest is for the catalogue alone.
+    pub fn max_file_size(mut self, bytes: u64) -> Self {
+        self.max_file_size = bytes;
+        self
+    }
+
+    /// Who moves what is in the write-ahead log into the database.
+    pub fn checkpoints(mut self, by: Checkpoints) -> Self {
+        self.checkpoints = by;
+        self
+    }
+
     /// Where the time is read from.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.clock = Arc::new(clock);
@@ -242,6 +286,11 @@ impl Builder {
         if path.as_os_str().is_empty() || path.as_os_str() == ":memory:" {
             return Err(Error::invalid("path", "must name a file; `in_memory()` needs none"));
         }
+        if let Some(kind) = remote_file_system(path) {
+            let message =
+                format!("is on a network file system ({kind}), which SQLite cannot rely on");
+            return Err(Error::invalid("path", message));
+        }
         self.start(
             |options| Store::open_file(path, options),
             |mode, open| {
@@ -258,89 +307,6 @@ impl Builder {
     pub fn in_memory(self) -> Result<TokenTracker, Error> {
         self.start(Store::open_memory, |_, open| Ok((None, open(true)?)))
     }
-
-    fn start(
-        self,
-        open: impl FnOnce(StoreOptions) -> anyhow::Result<Store>,
-        announce: impl FnOnce(
-            u32,
-            &mut dyn FnMut(bool) -> anyhow::Result<Session>,
-        ) -> anyhow::Result<(Option<Presence>, Session)>,
-    ) -> Result<TokenTracker, Error> {
-        let (queue, store) = (self.queue_options()?, self.store_options()?);
-        let (cache_capacity, last_used, file_mode) =
-            (self.cache_capacity, self.last_used, self.file_mode);
-        let config = self.config()?;
-        let now = Timestamp::from(config.clock.now());
-        let cache = Arc::new(Cache::new(cache_capacity)?);
-        let queue = Arc::new(Queue::new(queue));
-
-        let store = Arc::new(open(store).map_err(to_error)?);
-        let (presence, mut session) = announce(file_mode, &mut |alone| {
-            Session::open(Arc::clone(&store), config.last_used_interval, now, alone)
-        })
-        .map_err(to_error)?;
-        let unclean_ends = session.unclean_ends();
-        let tracked_since = session.track_last_use(last_used, now).map_err(to_error)?;
-        let clock = Arc::clone(&config.clock);
-        let follower = Follower::new(&store, Arc::clone(&cache), clock);
-        let follower = Arc::new(follower.map_err(to_error)?);
-        let mut threads = vec![writer::start(Arc::clone(&queue), session)?];
-        threads.extend(follower.start().inspect_err(|_| queue.close())?);
-        let parts = Parts { store, cache, queue, follower, tracked_since, unclean_ends };
-        Ok(TokenTracker::new(Engine::new(config, parts), threads, presence))
-    }
-
-    fn queue_options(&self) -> Result<QueueOptions, Error> {
-        let (capacity, group, window) = (self.queue_capacity, self.group_size, self.commit_window);
-        within("queue_capacity", capacity, 1, 1 << 24)?;
-        within("group_size", group, 1, 1 << 16)?;
-        within_time("commit_window", window, Duration::from_millis(100), Duration::from_secs(1))?;
-        Ok(QueueOptions { capacity, group: group.min(capacity), window })
-    }
-
-    fn store_options(&self) -> Result<StoreOptions, Error> {
-        within("readers", self.readers as usize, 2, 64)?;
-        within_time(
-            "busy_timeout",
-            self.busy_timeout,
-            Duration::from_millis(10),
-            Duration::from_secs(60),
-        )?;
-        Ok(StoreOptions {
-            readers: self.readers,
-            busy_timeout: self.busy_timeout,
-            synced: self.durability == Durability::Synced,
-            file_mode: self.file_mode,
-        })
-    }
-
-    fn config(self) -> Result<Config, Error> {
-        within("max_token_length", self.max_token_length, 256, 65_536)?;
-        within("cache_capacity", self.cache_capacity, 16, 1 << 22)?;
-        within("last_used_capacity", self.last_used_capacity, 1, 1 << 20)?;
-        within_time("serve_stale", self.serve_stale, Duration::ZERO, Duration::from_secs(3_600))?;
-        within_time(
-            "last_used_interval",
-            self.last_used_interval,
-            Duration::from_secs(1),
-            Duration::from_secs(86_400),
-        )?;
-        Ok(Config {
-            issuers: Issuers::new(self.issuers)?,
-            opaque_prefix: OpaquePrefix::new(&self.opaque_prefix)?,
-            realm: self.realm.map(checked_realm).transpose()?,
-            max_token_length: self.max_token_length,
-            durability: self.durability,
-            recording: self.recording,
-            last_used_interval: self.last_used_interval,
-            last_used_capacity: NonZeroUsize::new(self.last_used_capacity)
-                .expect("it was just checked to be 1 at least"),
-            path_filter: self.path_filter,
-            serve_stale: self.serve_stale,
-            clock: self.clock,
-        })
-    }
 }
 
 impl std::fmt::Debug for Builder {
@@ -351,33 +317,4 @@ impl std::fmt::Debug for Builder {
             .field("durability", &self.durability)
             .finish_non_exhaustive()
     }
-}
-
-fn within(knob: &'static str, value: usize, least: usize, most: usize) -> Result<(), Error> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::invalid(knob, format!("must be {least} to {most}, not {value}")))
-}
-
-fn within_time(
-    knob: &'static str,
-    value: Duration,
-    least: Duration,
-    most: Duration,
-) -> Result<(), Error> {
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(Error::invalid(knob, format!("must be {least:?} to {most:?}, not {value:?}")))
-}
-
-/// Text that needs no escaping between quotes (RFC 9110 §5.6.4).
-fn checked_realm(realm: String) -> Result<String, Error> {
-    let plain = |byte: u8| (byte == b' ' || byte.is_ascii_graphic()) && !b"\"\\".contains(&byte);
-    if (1..=128).contains(&realm.len()) && realm.bytes().all(plain) {
-        return Ok(realm);
-    }
-    let message = "must be 1 to 128 visible ASCII characters or spaces, without `\"` and `\\`";
-    Err(Error::invalid("realm", message))
 }

@@ -19,6 +19,18 @@ pub enum Durability {
     Synced,
 }
 
+/// Who moves what is in the write-ahead log into the database file.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Checkpoints {
+    /// This library, on a thread of its own, so that no commit waits for it. The default.
+    #[default]
+    Automatic,
+    /// Somebody else, such as a replicator that must see every page of the log before (Litestream). The log
+    /// grows until he does.
+    External,
+}
+
 impl Durability {
     pub(crate) fn acknowledges_commit(self) -> bool {
         self != Self::Buffered

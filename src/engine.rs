@@ -10,6 +10,7 @@ use std::time::Duration;
 use parking_lot::RwLock;
 
 use crate::cache::{Cache, CacheKey, Entry};
+use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
 use crate::denial::Denied;
 use crate::durability::Durability;
@@ -31,6 +32,7 @@ use crate::throttle::Throttle;
 use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenStatus};
+use crate::upkeep::Upkeep;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
 
@@ -55,6 +57,8 @@ pub(crate) struct Engine {
     realm: Option<String>,
     counters: Counters,
     unclean_ends: u64,
+    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
 }
 
 #[derive(Default)]
@@ -72,6 +76,8 @@ pub(crate) struct Parts {
     pub(crate) follower: Arc<Follower>,
     pub(crate) tracked_since: Option<Timestamp>,
     pub(crate) unclean_ends: u64,
+    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
 }
 
 /// What the knobs come to, checked.
@@ -129,11 +135,15 @@ impl Engine {
             realm: config.realm,
             counters: Counters::default(),
             unclean_ends: parts.unclean_ends,
+            upkeep: parts.upkeep,
+            checkpoints: parts.checkpoints,
         }
     }
 
     pub(crate) fn health(&self) -> Health {
+        self.upkeep.clock.now();
         Health {
+            clock_in_doubt: self.upkeep.clock.is_in_doubt(),
             filtered: self.counters.filtered.load(Ordering::Relaxed),
             strangers: self.counters.strangers.load(Ordering::Relaxed),
             anonymous: self.counters.anonymous.load(Ordering::Relaxed),

@@ -24,6 +24,9 @@ pub enum ErrorKind {
     AlreadyExists,
     /// The database is locked by someone else and stayed so for the busy timeout.
     Busy,
+    /// The wall clock moved by over a minute against the monotonic one, and nothing is removed or marked by it
+    /// before [`confirm_clock`](crate::TokenTracker::confirm_clock).
+    ClockInDoubt,
     /// The tracker is closed.
     Closed,
     /// An argument is out of its bounds; [`Error::field`] names it.

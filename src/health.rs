@@ -5,6 +5,10 @@
 /// The first four numbers are taken at one moment: `accepted = stored + buffered + dropped`, always.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "conditions that have nothing to do with each other"
+)]
 pub struct Health {
     /// Records that were handed in since the tracker was opened.
     pub accepted: u64,
@@ -33,6 +37,9 @@ pub struct Health {
     /// A commit ended with an unknown result that cannot be found out yet. Nothing is written until
     /// it is.
     pub poisoned: bool,
+    /// The wall clock moved by over a minute against the monotonic one. Records go on, but nothing is removed or
+    /// marked as expired until [`confirm_clock`](crate::TokenTracker::confirm_clock).
+    pub clock_in_doubt: bool,
     /// The tracker is closed.
     pub closed: bool,
 }

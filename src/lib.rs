@@ -71,13 +71,16 @@
 
 mod builder;
 mod cache;
+mod checkpoints;
 mod clock;
+mod clock_watch;
 mod denial;
 mod durability;
 mod engine;
 mod error;
 mod follower;
 mod health;
+mod id_hash;
 mod identity;
 mod introspection;
 mod jwt;
@@ -92,24 +95,30 @@ mod reason;
 mod receipt;
 mod record;
 mod refusal;
+mod remote;
 mod request;
 mod secret;
+mod sketch;
 mod stats;
 mod store;
+mod tally;
+mod thinning;
 mod throttle;
 mod ticket;
 mod timestamp;
 mod token;
 mod tokens;
 mod tracker;
+mod upkeep;
 mod usage;
+mod varint;
 mod writer;
 
 // The public interface is:
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use denial::Denied;
-pub use durability::Durability;
+pub use durability::{Checkpoints, Durability};
 pub use error::{Error, ErrorKind};
 pub use health::Health;
 pub use identity::Identity;

@@ -2,8 +2,11 @@
 //!
 //! All accounts stand under the queue's one lock, so that they balance at every moment.
 
-use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+mod state;
+mod work;
+
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -14,6 +17,7 @@ use crate::record::Record;
 use crate::store::{Batch, Session};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
+use state::{CHUNK, Phase, State};
 
 /// An act of administration, run on the writer's thread before any more usage is written.
 pub(crate) type Job = Box<dyn FnOnce(&mut Session) + Send>;
@@ -38,49 +42,11 @@ pub(crate) struct Queue {
     progress: Condvar,
 }
 
-struct State {
-    records: VecDeque<Record>,
-    last_uses: HashMap<TokenId, Timestamp>,
-    jobs: VecDeque<Job>,
-    phase: Phase,
-    /// Somebody waits for the commit of what is in the queue.
-    urgent: bool,
-    /// When what waits is committed at the latest.
-    window_end: Option<Instant>,
-    /// Whether the last turn was a job's.
-    had_a_job: bool,
-    in_flight: u64,
-    last_uses_in_flight: usize,
-    accepted: u64,
-    /// Accepted and not dropped on the spot: positions in the order of commit.
-    enqueued: u64,
-    stored: u64,
-    dropped: u64,
-    last_used_writes: u64,
-    groups_taken: u64,
-    groups_committed: u64,
-    failures: u64,
-    trouble: Option<Trouble>,
-    lost_at_end: bool,
-}
-
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Phase {
-    Open,
-    Closing,
-    Closed,
-}
-
-struct Trouble {
-    message: String,
-    poisoned: bool,
-}
-
 /// What became of a record at the door.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Entrance {
     Dropped,
-    /// At this position in the order of commit.
+    /// At this position in the order of arrival.
     Enqueued(u64),
 }
 
@@ -91,33 +57,13 @@ pub(crate) enum Work {
     Job(Job),
     /// The batch that failed is due again.
     Retry,
+    Upkeep,
 }
 
 impl Queue {
     pub(crate) fn new(options: QueueOptions) -> Self {
-        let state = State {
-            records: VecDeque::new(),
-            last_uses: HashMap::new(),
-            jobs: VecDeque::new(),
-            phase: Phase::Open,
-            urgent: false,
-            window_end: None,
-            had_a_job: false,
-            in_flight: 0,
-            last_uses_in_flight: 0,
-            accepted: 0,
-            enqueued: 0,
-            stored: 0,
-            dropped: 0,
-            last_used_writes: 0,
-            groups_taken: 0,
-            groups_committed: 0,
-            failures: 0,
-            trouble: None,
-            lost_at_end: false,
-        };
         let (work, progress) = (Condvar::new(), Condvar::new());
-        Self { options, state: Mutex::new(state), work, progress }
+        Self { options, state: Mutex::new(State::new()), work, progress }
     }
 
     /// Takes a record, or drops and counts it where the queue is full or closed. Never waits.
@@ -129,7 +75,7 @@ impl Queue {
     pub(crate) fn push_waiting(&self, record: Record) -> Entrance {
         let mut state = self.state.lock();
         // A full queue holds a full group at least: the writer is at it without being told.
-        while state.phase == Phase::Open && state.records.len() >= self.options.capacity {
+        while state.phase == Phase::Open && state.waiting >= self.options.capacity {
             self.progress.wait(&mut state);
         }
         self.enter(state, record)
@@ -137,17 +83,22 @@ impl Queue {
 
     fn enter(&self, mut state: MutexGuard<'_, State>, record: Record) -> Entrance {
         state.accepted += 1;
-        if state.phase != Phase::Open || state.records.len() >= self.options.capacity {
+        if state.phase != Phase::Open || state.waiting >= self.options.capacity {
             state.dropped += 1;
+            state.note_gap(record.at);
+            drop(state);
             return Entrance::Dropped;
         }
+        let was_idle = state.is_empty();
         state.enqueued += 1;
-        state.records.push_back(record);
         let position = state.enqueued;
-        let waiting = state.records.len();
+        if let Some(record) = state.thinning.sift(record) {
+            state.append(record, self.options.group.min(CHUNK));
+        }
+        let is_full = state.waiting == self.options.group;
         drop(state);
         // The first starts the window, a full group ends it; nothing between wakes the writer.
-        if waiting == 1 || waiting == self.options.group {
+        if was_idle || is_full {
             self.work.notify_one();
         }
         Entrance::Enqueued(position)
@@ -180,16 +131,36 @@ impl Queue {
         self.work.notify_one();
     }
 
+    /// Runs work on the writer's thread, before any more usage is written, and waits for what it comes to.
+    ///
+    /// An error where the tracker is closed, or the work did not come to its end.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Session) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let (sender, receiver) = sync_channel(1);
+        self.push_job(Box::new(move |session: &mut Session| {
+            // Nobody receives where the caller's thread is gone; the work is done all the same.
+            let _ = sender.send(work(session));
+        }));
+        receiver.recv().map_err(|_| {
+            if self.is_closed() {
+                return Error::new(ErrorKind::Closed, "the tracker is closed");
+            }
+            Error::new(ErrorKind::Storage, "the change could not be made")
+        })
+    }
+
     /// Waits until everything that is in the queue is committed.
     pub(crate) fn flush(&self) -> Result<(), Error> {
         let mut state = self.state.lock();
         let (group, position, failures) = (state.groups_taken + 1, state.enqueued, state.failures);
         loop {
-            if state.groups_committed >= group && state.stored >= position {
+            if state.groups_committed >= group && state.settled >= position {
                 return Ok(());
             }
             if state.phase == Phase::Closed {
-                return if state.stored >= position { Ok(()) } else { Err(lost()) };
+                return if state.settled >= position { Ok(()) } else { Err(lost()) };
             }
             if state.failures > failures {
                 return Err(state.storage_error());
@@ -207,7 +178,7 @@ impl Queue {
         let end = timeout.map(deadline);
         let mut state = self.state.lock();
         loop {
-            if state.stored >= position {
+            if state.settled >= position {
                 return Ok(());
             }
             if state.phase == Phase::Closed {
@@ -216,7 +187,7 @@ impl Queue {
             if end.is_some_and(has_passed) {
                 return Err(Error::new(ErrorKind::Busy, "the record is not stored yet"));
             }
-            if state.stored + state.in_flight < position {
+            if state.taken < position {
                 state.urgent = true;
                 self.work.notify_one();
             }
@@ -266,112 +237,6 @@ impl Queue {
             closed: state.phase != Phase::Open,
             ..Health::default()
         }
-    }
-}
-
-/// The writer's side.
-impl Queue {
-    /// Waits for something to do. Jobs come first, but between two of them a group that is due has its
-    /// turn; with `retry_at` that is the batch that failed.
-    pub(crate) fn next(&self, retry_at: Option<Instant>) -> Work {
-        let mut state = self.state.lock();
-        loop {
-            let due = state.is_due(retry_at, &self.options);
-            if due && (state.jobs.is_empty() || state.had_a_job) {
-                state.had_a_job = false;
-                return if retry_at.is_some() { Work::Retry } else { self.take(state) };
-            }
-            if let Some(job) = state.jobs.pop_front() {
-                state.had_a_job = true;
-                return Work::Job(job);
-            }
-            if retry_at.is_none() && state.is_empty() && state.phase != Phase::Open {
-                return Work::End;
-            }
-            match retry_at.or(state.window_end) {
-                Some(end) => drop(self.work.wait_until(&mut state, end)),
-                None => self.work.wait(&mut state),
-            }
-        }
-    }
-
-    fn take(&self, mut state: MutexGuard<'_, State>) -> Work {
-        let count = state.records.len().min(self.options.group);
-        let records: Vec<Record> = state.records.drain(..count).collect();
-        let last_uses = std::mem::take(&mut state.last_uses);
-        state.in_flight = records.len() as u64;
-        state.last_uses_in_flight = last_uses.len();
-        state.groups_taken += 1;
-        state.urgent &= !state.records.is_empty();
-        state.window_end = None;
-        drop(state);
-        self.progress.notify_all();
-        Work::Commit(Batch { records, last_uses: last_uses.into_iter().collect() })
-    }
-
-    /// The batch in flight is committed.
-    pub(crate) fn committed(&self, last_used_writes: u64) {
-        let mut state = self.state.lock();
-        state.stored += std::mem::take(&mut state.in_flight);
-        state.last_uses_in_flight = 0;
-        state.last_used_writes += last_used_writes;
-        state.groups_committed = state.groups_taken;
-        state.trouble = None;
-        drop(state);
-        self.progress.notify_all();
-    }
-
-    /// The batch in flight is not committed, and stays in flight.
-    pub(crate) fn failed(&self, message: String, poisoned: bool) {
-        let mut state = self.state.lock();
-        state.failures += 1;
-        state.trouble = Some(Trouble { message, poisoned });
-        drop(state);
-        self.progress.notify_all();
-    }
-
-    /// The writer is gone: what was not written is lost.
-    pub(crate) fn end(&self) {
-        let mut state = self.state.lock();
-        state.phase = Phase::Closed;
-        state.lost_at_end |=
-            state.buffered() > 0 || state.last_uses_in_flight + state.last_uses.len() > 0;
-        state.dropped += state.buffered();
-        state.in_flight = 0;
-        let (records, jobs) = (std::mem::take(&mut state.records), std::mem::take(&mut state.jobs));
-        drop(state);
-        drop((records, jobs));
-        self.progress.notify_all();
-    }
-}
-
-impl State {
-    /// Whether a commit is due: of what waits, or with `retry_at` of the batch that failed. Starts the
-    /// window of what has come since the last time.
-    fn is_due(&mut self, retry_at: Option<Instant>, options: &QueueOptions) -> bool {
-        let ending = self.phase != Phase::Open;
-        if let Some(retry_at) = retry_at {
-            return ending || has_passed(retry_at);
-        }
-        if self.is_empty() {
-            return self.urgent;
-        }
-        let end = *self.window_end.get_or_insert_with(|| deadline(options.window));
-        ending || self.urgent || self.records.len() >= options.group || has_passed(end)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.records.is_empty() && self.last_uses.is_empty()
-    }
-
-    fn buffered(&self) -> u64 {
-        self.records.len() as u64 + self.in_flight
-    }
-
-    fn storage_error(&self) -> Error {
-        let message =
-            self.trouble.as_ref().map_or("the storage failed", |trouble| &trouble.message);
-        Error::new(ErrorKind::Storage, message)
     }
 }
 

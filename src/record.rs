@@ -101,7 +101,9 @@ pub(crate) struct Record {
     pub(crate) response_bytes: u64,
     pub(crate) client_address: Option<IpAddr>,
     pub(crate) user_agent: Option<Arc<str>>,
-    pub(crate) cost: u32,
+    pub(crate) cost: u64,
+    /// How many requests it stands for; its bytes and its cost are then their sums.
+    pub(crate) weight: u32,
 }
 
 /// A record as it is read back.
@@ -129,8 +131,9 @@ pub struct UsageRecord {
     /// The `User-Agent`, where there was one; `<other>` past the dictionary's cap.
     pub user_agent: Option<String>,
     /// What the request was worth.
-    pub cost: u32,
-    /// How many requests the row stands for.
+    pub cost: u64,
+    /// How many requests the record stands for: 1, or more where a token was denied for one reason over ten
+    /// times a minute. Bytes and cost are then their sums, the duration is that of the first.
     pub weight: u32,
 }
 

@@ -75,8 +75,9 @@ impl fmt::Debug for Stats<'_> {
 /// A question about usage. The period is the last 30 days, unless said.
 ///
 /// Every answer is an error of kind `NotFound` where the token or owner is unknown, `InvalidInput` where a
-/// bound is broken, and `Storage` or `Busy` where the file cannot be read. Cost: of a token, a look-up for
-/// each of its records; of an owner or all, a walk over the log.
+/// bound is broken, and `Storage` or `Busy` where the file cannot be read. Sums cost about 40 µs for a token and
+/// 30 days, however long its log is: a look-up a day, and an hour at the edges; of an owner the same for each of
+/// his tokens. Up to 16,384 of the latest records are not in the sums yet, and are looked at one by one.
 #[derive(Clone)]
 pub struct StatsQuery<'t> {
     engine: &'t Engine,
@@ -91,14 +92,17 @@ enum Wanted {
 }
 
 impl StatsQuery<'_> {
-    /// Over the last so many days of 24 hours, 1 to 3,650, up to now.
+    /// Over the last so many days of 24 hours, 1 to 3,650, up to now: from the full hour on in which they begin.
     #[must_use]
     pub fn last_days(mut self, days: impl Into<i64>) -> Self {
         self.period = Wanted::LastDays(days.into());
         self
     }
 
-    /// From `from` to just before `until`, at most 3,650 days.
+    /// From `from` to just before `until`, at most 3,650 days. Exact while the records are kept, whole hours
+    /// where only hourly sums are, whole days (UTC) where only daily ones are: the summary says which. Where the
+    /// edges are no full hours, the records of these hours are read, of whatever token: a quarter of a
+    /// microsecond each.
     #[must_use]
     pub fn between(mut self, from: OffsetDateTime, until: OffsetDateTime) -> Self {
         self.period = Wanted::Between(from.into(), until.into());
@@ -120,9 +124,8 @@ impl StatsQuery<'_> {
     /// See [`StatsQuery`].
     pub fn compatibility_summary(&self) -> Result<CompatibilitySummary, Error> {
         let period = self.period()?;
-        let (summary, top_endpoints) = self.ask(|reader| {
-            Ok((reader.summary(&self.scope, period)?, reader.top_routes(&self.scope, period, 5)?))
-        })?;
+        let (summary, top_endpoints) =
+            self.ask(|reader| reader.summary_and_top_routes(&self.scope, period, 5))?;
         Ok(CompatibilitySummary::new(&summary, top_endpoints))
     }
 

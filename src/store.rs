@@ -1,11 +1,16 @@
 //! The one place that speaks SQL. Its methods are whole operations.
 
+mod append;
 mod catalogue;
+mod checkpoint;
 mod dictionary;
 mod failure;
 mod log;
+mod retention;
+mod rollup;
 mod schema;
 mod session;
+mod size;
 mod statistics;
 
 use std::ops::Deref;
@@ -16,14 +21,18 @@ use anyhow::{Context, Result};
 use parking_lot::{Condvar, Mutex};
 use r2d2::{Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::clock::deadline;
+use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
 pub(crate) use catalogue::{Catalogue, CredentialKey, TokenRow};
+pub(crate) use checkpoint::Checkpointer;
 pub(crate) use failure::to_error;
+pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Session};
 
 /// How the file is opened.
@@ -33,6 +42,9 @@ pub(crate) struct StoreOptions {
     pub(crate) busy_timeout: Duration,
     pub(crate) synced: bool,
     pub(crate) file_mode: u32,
+    /// In bytes.
+    pub(crate) max_file_size: u64,
+    pub(crate) checkpoints: Checkpoints,
 }
 
 /// Where the database is.
@@ -86,10 +98,10 @@ impl Store {
         let location = Location::File(path.to_owned());
         let mut connection = open_writing(path, &options)?;
         schema::migrate(&mut connection)?;
-        let timeout = options.busy_timeout;
+        let (timeout, checkpoints) = (options.busy_timeout, options.checkpoints);
         let manager = SqliteConnectionManager::file(path)
             .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .with_init(move |connection| prepare_reading(connection, timeout));
+            .with_init(move |connection| prepare_reading(connection, timeout, checkpoints));
         let pool = pool(manager, options.readers, timeout)?;
         let questions = Questions::new(options.readers - 1);
         Ok(Self { location, options, pool, questions })
@@ -116,10 +128,26 @@ impl Store {
     /// A connection of its own. `None` where nobody else can write: there is nothing to watch.
     pub(crate) fn watch(&self) -> Result<Option<Watch>> {
         let Location::File(path) = &self.location else { return Ok(None) };
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
-        prepare_reading(&mut connection, self.options.busy_timeout)?;
+        let mut connection = connect(path)?;
+        prepare_reading(&mut connection, self.options.busy_timeout, self.options.checkpoints)?;
         Ok(Some(Watch { connection: Mutex::new(connection) }))
+    }
+
+    /// A connection to make checkpoints with. `None` where that is not for us to do.
+    pub(crate) fn checkpointer(&self) -> Result<Option<Checkpointer>> {
+        match &self.location {
+            Location::File(path) if self.options.checkpoints == Checkpoints::Automatic => {
+                let connection = connect(path)?;
+                connection.busy_timeout(self.options.busy_timeout)?;
+                set_synchronous(&connection, &self.options)?;
+                Ok(Some(Checkpointer::new(connection)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn max_file_size(&self) -> u64 {
+        self.options.max_file_size
     }
 
     fn write_connection(&self) -> Result<WriteConnection> {
@@ -208,25 +236,49 @@ fn pool(
     builder.build(manager).context("no connection to read with")
 }
 
-fn prepare_reading(connection: &mut Connection, timeout: Duration) -> rusqlite::Result<()> {
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
+}
+
+fn prepare_reading(
+    connection: &mut Connection,
+    timeout: Duration,
+    checkpoints: Checkpoints,
+) -> rusqlite::Result<()> {
     connection.busy_timeout(timeout)?;
+    leave_checkpoints(connection, checkpoints)?;
     connection.pragma_update(None, "query_only", true)
 }
 
+/// Without this the last connection to close makes a checkpoint, whoever has that for his task.
+fn leave_checkpoints(connection: &Connection, to: Checkpoints) -> rusqlite::Result<()> {
+    let leave = to == Checkpoints::External;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave).map(drop)
+}
+
+fn set_synchronous(connection: &Connection, options: &StoreOptions) -> rusqlite::Result<()> {
+    let synchronous = if options.synced { "FULL" } else { "NORMAL" };
+    connection.pragma_update(None, "synchronous", synchronous)
+}
+
 fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = connect(path)?;
     connection.busy_timeout(options.busy_timeout)?;
     // Before the journal mode is touched: a file that is not ours is left as it is.
     schema::check(&connection)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     anyhow::ensure!(mode.eq_ignore_ascii_case("wal"), "the file system gives no write-ahead log");
-    let synchronous = if options.synced { "FULL" } else { "NORMAL" };
-    connection.pragma_update(None, "synchronous", synchronous)?;
+    set_synchronous(&connection, options)?;
+    leave_checkpoints(&connection, options.checkpoints)?;
+    // No commit makes a checkpoint: there is a connection for that, or a replicator.
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-    connection.set_prepared_statement_cache_capacity(64);
+    let pages = size::max_pages(&connection, options.max_file_size)?;
+    connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
 }
 

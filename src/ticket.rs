@@ -148,7 +148,8 @@ impl Ticket {
             response_bytes: self.response_bytes,
             client_address: self.client_address,
             user_agent: self.user_agent.take(),
-            cost: self.cost,
+            cost: self.cost.into(),
+            weight: 1,
         };
         let queue = &recorder.queue;
         match if blocking { queue.push_waiting(record) } else { queue.push(record) } {

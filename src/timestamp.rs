@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+/// Microseconds to an hour.
+const HOUR: i64 = 3_600_000_000;
+
 /// Microseconds since the Unix epoch. Saturates instead of wrapping.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Timestamp(i64);
@@ -29,6 +32,21 @@ impl Timestamp {
     /// The same instant with the fraction of its second cut off.
     pub(crate) const fn whole_second(self) -> Self {
         Self::from_seconds(self.as_seconds())
+    }
+
+    /// Whole hours since 1970, rounded down.
+    pub(crate) const fn hour(self) -> i64 {
+        self.0.div_euclid(HOUR)
+    }
+
+    /// The first hour that begins at this instant or after it.
+    pub(crate) const fn next_hour(self) -> i64 {
+        self.hour() + (self.0.rem_euclid(HOUR) > 0) as i64
+    }
+
+    /// Where an hour since 1970 begins.
+    pub(crate) const fn of_hour(hour: i64) -> Self {
+        Self(hour.saturating_mul(HOUR))
     }
 
     pub(crate) fn saturating_add(self, by: Duration) -> Self {

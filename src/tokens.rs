@@ -222,8 +222,9 @@ impl<'t> Tokens<'t> {
     /// refused before. Returns how many there were.
     ///
     /// # Errors
-    /// See [`Tokens`].
+    /// See [`Tokens`]; `ClockInDoubt` where the clock may be wrong.
     pub fn mark_expired(&self) -> Result<u64, Error> {
+        self.engine.upkeep.check_clock()?;
         let now = self.engine.now();
         let mut marked = 0;
         loop {

@@ -196,6 +196,48 @@ impl TokenTracker {
         self.engine().queue.wait_for_end()
     }
 
+    /// Sums up and removes what is due: by itself, this happens a minute after the last time, between other
+    /// work. Blocks until there is nothing left to do, in steps of a few milliseconds.
+    ///
+    /// ```
+    /// # let tracker = token_tracker::TokenTracker::builder().in_memory()?;
+    /// tracker.upkeep()?;
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `ClockInDoubt` where nothing may be removed; `Closed`; `Storage` or `Busy` where a step fails, and those
+    /// before it are done.
+    pub fn upkeep(&self) -> Result<(), Error> {
+        let engine = self.engine();
+        engine.upkeep.check_clock()?;
+        loop {
+            let upkeep = Arc::clone(&engine.upkeep);
+            let has_more = engine.queue.run(move |session| upkeep.step(session))?;
+            if !has_more? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Says that the wall clock is right as it is, after it moved by over a minute: what pauses while
+    /// [`Health::clock_in_doubt`] goes on.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use token_tracker::{Clock, ManualClock, TokenTracker};
+    /// let clock = ManualClock::default();
+    /// let tracker = TokenTracker::builder().clock(clock.clone()).in_memory()?;
+    /// clock.set_wall(clock.now() + Duration::from_secs(86_400));
+    /// assert!(tracker.health().clock_in_doubt);
+    /// tracker.confirm_clock();
+    /// assert!(!tracker.health().clock_in_doubt);
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    pub fn confirm_clock(&self) {
+        self.engine().upkeep.clock.confirm();
+    }
+
     /// The catalogue of tokens: issue, list, revoke.
     #[must_use]
     pub fn tokens(&self) -> Tokens<'_> {
@@ -232,6 +274,7 @@ impl Handle {
     fn close(&self) {
         self.engine.queue.close();
         self.engine.follower.stop();
+        self.engine.checkpoints.stop();
         let threads = std::mem::take(&mut *self.threads.lock());
         let this = std::thread::current().id();
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != this) {

@@ -5,13 +5,19 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::checkpoints::Checkpoints;
 use crate::clock::deadline;
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Job, Queue, Work};
 use crate::store::{Batch, CommitError, Session, to_error};
+use crate::upkeep::Upkeep;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+
+/// When things are looked after for the first time, and how often once there is nothing left to do.
+const FIRST_UPKEEP: Duration = Duration::from_secs(1);
+const UPKEEP_PAUSE: Duration = Duration::from_secs(60);
 
 /// How often a batch is tried again once the tracker is closing: over three seconds, and the time that each
 /// try takes.
@@ -35,15 +41,29 @@ impl Pending {
     }
 }
 
+/// What the writer works with, and for.
+pub(crate) struct Parts {
+    pub(crate) queue: Arc<Queue>,
+    pub(crate) session: Session,
+    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) checkpoints: Arc<Checkpoints>,
+}
+
 struct Writer {
     queue: Arc<Queue>,
     session: Session,
+    upkeep: Arc<Upkeep>,
+    checkpoints: Arc<Checkpoints>,
     pending: Option<Pending>,
+    /// When there is something to look after again.
+    upkeep_at: Instant,
 }
 
 /// Starts the thread. It ends when the queue is closed and what was in it is written.
-pub(crate) fn start(queue: Arc<Queue>, session: Session) -> Result<JoinHandle<()>, Error> {
-    let writer = Writer { queue, session, pending: None };
+pub(crate) fn start(parts: Parts) -> Result<JoinHandle<()>, Error> {
+    let Parts { queue, session, upkeep, checkpoints } = parts;
+    let upkeep_at = deadline(FIRST_UPKEEP);
+    let writer = Writer { queue, session, upkeep, checkpoints, pending: None, upkeep_at };
     let thread = std::thread::Builder::new().name("token-tracker-writer".to_owned());
     thread.spawn(move || writer.run()).map_err(|error| {
         Error::new(ErrorKind::Storage, "the writer's thread cannot be started")
@@ -56,15 +76,18 @@ impl Writer {
         // However this thread ends, nobody may wait for it for ever.
         let _end = EndQueue(Arc::clone(&self.queue));
         loop {
-            match self.queue.next(self.pending.as_ref().map(|pending| pending.due)) {
+            let retry_at = self.pending.as_ref().map(|pending| pending.due);
+            match self.queue.next(retry_at, self.upkeep_at) {
                 Work::Commit(batch) => self.write(Pending::new(batch)),
                 Work::Retry => {
                     let pending = self.pending.take();
                     pending.into_iter().for_each(|pending| self.write(pending));
                 }
                 Work::Job(job) => self.run_job(job),
+                Work::Upkeep => self.run_upkeep(),
                 Work::End => break,
             }
+            self.checkpoints.note_commit();
             if self.pending.as_ref().is_some_and(|pending| pending.tries_closing > LAST_TRIES) {
                 return;
             }
@@ -81,9 +104,16 @@ impl Writer {
         }
     }
 
+    /// One step, and the next at once if there is more to do: between groups, so that no group waits for more
+    /// than one. A step that fails is nobody's loss; what it would have done is done later.
+    fn run_upkeep(&mut self) {
+        let has_more = self.upkeep.step(&mut self.session).unwrap_or(false);
+        self.upkeep_at = deadline(if has_more { Duration::ZERO } else { UPKEEP_PAUSE });
+    }
+
     fn write(&mut self, mut pending: Pending) {
         match self.commit(&mut pending) {
-            Ok(last_used_writes) => self.queue.committed(last_used_writes),
+            Ok(last_used_writes) => self.queue.committed(last_used_writes, pending.batch.chunks),
             Err(error) => {
                 self.queue.failed(to_error(error).to_string(), pending.unknown);
                 if self.queue.is_closed() {

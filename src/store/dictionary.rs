@@ -6,6 +6,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 
+use crate::token::TokenId;
+
 /// What stands for every text that came after a dictionary was full.
 pub(super) const OTHER: &str = "<other>";
 const OTHER_ID: i64 = 0;
@@ -28,60 +30,132 @@ impl Kind {
             Self::Method => 32,
         }
     }
+
+    /// How many of them one token may bring: an eighth, so that no client can fill a dictionary alone.
+    fn share(self) -> i64 {
+        match self {
+            Self::Route | Self::UserAgent => self.cap() / 8,
+            Self::Method => self.cap(),
+        }
+    }
 }
 
 /// The writer's memory of the dictionaries. It holds no more than they do.
 #[derive(Default)]
 pub(super) struct Dictionary {
-    known: [HashMap<Arc<str>, i64>; Kind::COUNT],
-    full: [bool; Kind::COUNT],
+    known: [HashMap<Arc<str>, Name>; Kind::COUNT],
+    methods: HashMap<&'static str, Name>,
+    /// How many texts there are.
+    counts: [Option<i64>; Kind::COUNT],
 }
 
-const FIND: &str = "SELECT id FROM names WHERE kind = ?1 AND text = ?2";
+#[derive(Clone, Copy)]
+struct Name {
+    id: i64,
+    /// The last day of use that the file knows of.
+    used_on: i64,
+}
+
+const FIND: &str = "SELECT id, used_on FROM names WHERE kind = ?1 AND text = ?2";
 const COUNT: &str = "SELECT count(*) FROM names WHERE kind = ?1";
-const ADD: &str = "INSERT INTO names (kind, text) VALUES (?1, ?2) RETURNING id";
+const SHARE: &str = "SELECT count(*) FROM names WHERE kind = ?1 AND brought_by = ?2";
+const ADD: &str = "INSERT INTO names (kind, text, brought_by, used_on) VALUES (?1, ?2, ?3, ?4)
+    RETURNING id";
+const USE: &str = "UPDATE names SET used_on = max(used_on, ?2) WHERE id = ?1";
 
 impl Dictionary {
-    /// Forgets what a transaction that was rolled back may have added.
-    pub(super) fn forget(&mut self) {
-        *self = Self::default();
-    }
-
     /// The number of a text, within the transaction that uses it.
     pub(super) fn id(
         &mut self,
         transaction: &Connection,
         kind: Kind,
-        text: Option<&Arc<str>>,
-    ) -> Result<Option<i64>> {
-        let Some(text) = text else { return Ok(None) };
-        let slot = kind as usize;
-        if let Some(id) = self.known[slot].get(text) {
-            return Ok(Some(*id));
+        text: &Arc<str>,
+        token: TokenId,
+        today: i64,
+    ) -> Result<i64> {
+        if let Some(name) = self.known[kind as usize].get_mut(text)
+            && name.note_use(transaction, today)?
+        {
+            return Ok(name.id);
         }
-        let code = slot as i64;
-        let found = transaction
-            .prepare_cached(FIND)?
-            .query_row((code, text.as_ref()), |row| row.get(0))
-            .optional()?;
-        let id = match found {
-            Some(id) => id,
-            None if self.is_full(transaction, kind)? => return Ok(Some(OTHER_ID)),
-            None => transaction
-                .prepare_cached(ADD)?
-                .query_row((code, text.as_ref()), |row| row.get(0))?,
-        };
-        self.known[slot].insert(Arc::clone(text), id);
-        Ok(Some(id))
+        let found = self.find_or_add(transaction, kind, text, token, today)?;
+        let Some(name) = found else { return Ok(OTHER_ID) };
+        self.known[kind as usize].insert(Arc::clone(text), name);
+        Ok(name.id)
     }
 
-    fn is_full(&mut self, transaction: &Connection, kind: Kind) -> Result<bool> {
-        let slot = kind as usize;
-        if !self.full[slot] {
-            let count: i64 =
-                transaction.prepare_cached(COUNT)?.query_row([slot as i64], |row| row.get(0))?;
-            self.full[slot] = count >= kind.cap();
+    /// The number of a method, of which there are few.
+    pub(super) fn method(
+        &mut self,
+        transaction: &Connection,
+        method: &'static str,
+        token: TokenId,
+        today: i64,
+    ) -> Result<i64> {
+        if let Some(name) = self.methods.get_mut(method)
+            && name.note_use(transaction, today)?
+        {
+            return Ok(name.id);
         }
-        Ok(self.full[slot])
+        let found = self.find_or_add(transaction, Kind::Method, method, token, today)?;
+        let Some(name) = found else { return Ok(OTHER_ID) };
+        self.methods.insert(method, name);
+        Ok(name.id)
+    }
+
+    /// `None` where there is no room for another.
+    fn find_or_add(
+        &mut self,
+        transaction: &Connection,
+        kind: Kind,
+        text: &str,
+        token: TokenId,
+        today: i64,
+    ) -> Result<Option<Name>> {
+        let code = kind as i64;
+        let found = transaction
+            .prepare_cached(FIND)?
+            .query_row((code, text), |row| Ok(Name { id: row.get(0)?, used_on: row.get(1)? }))
+            .optional()?;
+        if let Some(mut name) = found {
+            name.note_use(transaction, today)?;
+            return Ok(Some(name));
+        }
+        if !self.has_room(transaction, kind, token)? {
+            return Ok(None);
+        }
+        let id = transaction
+            .prepare_cached(ADD)?
+            .query_row((code, text, token.as_row(), today), |row| row.get(0))?;
+        self.counts[kind as usize] = self.counts[kind as usize].map(|count| count + 1);
+        Ok(Some(Name { id, used_on: today }))
+    }
+
+    fn has_room(&mut self, transaction: &Connection, kind: Kind, token: TokenId) -> Result<bool> {
+        let code = kind as i64;
+        let count = match self.counts[kind as usize] {
+            Some(count) => count,
+            None => transaction.prepare_cached(COUNT)?.query_row([code], |row| row.get(0))?,
+        };
+        self.counts[kind as usize] = Some(count);
+        if count >= kind.cap() {
+            return Ok(false);
+        }
+        let brought: i64 = transaction
+            .prepare_cached(SHARE)?
+            .query_row((code, token.as_row()), |row| row.get(0))?;
+        Ok(brought < kind.share())
+    }
+}
+
+impl Name {
+    /// Notes the day in the file where it is a new one: what is not used for long is forgotten by it. Returns
+    /// whether the file still has the name.
+    fn note_use(&mut self, transaction: &Connection, today: i64) -> Result<bool> {
+        if self.used_on >= today {
+            return Ok(true);
+        }
+        self.used_on = today;
+        Ok(transaction.prepare_cached(USE)?.execute((self.id, today))? > 0)
     }
 }

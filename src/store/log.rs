@@ -1,50 +1,106 @@
 //! Rows of the usage log.
 
+use std::collections::BinaryHeap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rusqlite::types::ValueRef;
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::Reader;
 use super::dictionary::OTHER;
 use crate::query::Scope;
 use crate::record::{Outcome, UsageRecord};
+use crate::tally::Fact;
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
-pub(super) const INSERT: &str = "INSERT INTO usage_log
-    (id, at, token_id, back, route, method, status, outcome, duration_us, response_bytes,
-     client_address, user_agent, cost)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+/// A row of the log, as far as sums and chains need it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LogRow {
+    pub(super) at: Timestamp,
+    pub(super) token: TokenId,
+    /// The distance to the previous row of the token, 0 at its first.
+    pub(super) back: i64,
+    pub(super) fact: Fact,
+}
+
+macro_rules! fact_columns {
+    () => {
+        "SELECT at, token_id, back, outcome, status, duration_us, response_bytes, coalesce(cost, 1),
+            coalesce(weight, 1), route, user_agent, method FROM usage_log "
+    };
+}
+
+const STRETCH: &str = concat!(fact_columns!(), "WHERE id >= ?1 AND id < ?2");
+const ONE: &str = concat!(fact_columns!(), "WHERE id = ?1");
+
+/// Shows every row of a stretch of the log, in order.
+pub(super) fn visit(
+    connection: &Connection,
+    from: i64,
+    until: i64,
+    mut each: impl FnMut(&LogRow),
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(STRETCH)?;
+    let mut rows = statement.query((from, until))?;
+    while let Some(row) = rows.next()? {
+        each(&log_row(row)?);
+    }
+    Ok(())
+}
+
+/// Shows the rows of one token from `id` backwards, down to `from`.
+pub(super) fn visit_chain(
+    connection: &Connection,
+    mut id: i64,
+    from: i64,
+    mut each: impl FnMut(&LogRow),
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(ONE)?;
+    while id >= from {
+        let mut rows = statement.query([id])?;
+        let Some(row) = rows.next()? else { return Ok(()) };
+        let row = log_row(row)?;
+        each(&row);
+        if row.back <= 0 {
+            return Ok(());
+        }
+        id -= row.back;
+    }
+    Ok(())
+}
+
+fn log_row(row: &Row<'_>) -> Result<LogRow> {
+    let number = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.unsigned_abs());
+    let outcome = Outcome::from_code(row.get(3)?).context("a row with an unknown outcome")?;
+    Ok(LogRow {
+        at: Timestamp::from_micros(row.get(0)?),
+        token: TokenId::from_row(row.get(1)?),
+        back: row.get(2)?,
+        fact: Fact {
+            outcome,
+            status: row.get(4)?,
+            duration_us: number(5)?,
+            response_bytes: number(6)?,
+            cost: number(7)?,
+            weight: number(8)?,
+            route: row.get(9)?,
+            user_agent: row.get(10)?,
+            method: row.get(11)?,
+        },
+    })
+}
 
 /// What a route reads as where none was said.
 pub(super) const UNMATCHED: &str = "<unmatched>";
-
-/// The rows of one token, newest first, by back link: a look-up by row id each, however long the log is.
-/// A link to a row that was pruned ends the chain.
-macro_rules! chain_of_token {
-    ($token:literal) => {
-        concat!(
-            "WITH RECURSIVE chain AS (
-                SELECT log.* FROM usage_heads JOIN usage_log AS log ON log.id = last_id
-                WHERE usage_heads.token_id = ",
-            $token,
-            " UNION ALL
-                SELECT log.* FROM chain JOIN usage_log AS log ON log.id = chain.id - chain.back
-                WHERE chain.back > 0
-            ) "
-        )
-    };
-}
-pub(super) use chain_of_token;
 
 macro_rules! record_columns {
     () => {
         "SELECT at, token_id, method.text, method, route.text, route, status, outcome, duration_us,
             response_bytes, client_address, agent.text, user_agent, coalesce(cost, 1),
-            coalesce(weight, 1) "
+            coalesce(weight, 1), back "
     };
 }
 
@@ -56,42 +112,45 @@ macro_rules! join_names {
     };
 }
 
-const RECENT_OF_TOKEN: &str = concat!(
-    chain_of_token!("?2"),
-    record_columns!(),
-    "FROM (SELECT * FROM chain LIMIT ?1) AS log",
-    join_names!()
-);
-const RECENT_OF_OWNER: &str = concat!(
-    record_columns!(),
-    "FROM usage_log AS log",
-    join_names!(),
-    "WHERE token_id IN (SELECT id FROM tokens WHERE owner = ?2) ORDER BY log.id DESC LIMIT ?1"
-);
 const RECENT: &str = concat!(
     record_columns!(),
     "FROM usage_log AS log",
     join_names!(),
     "ORDER BY log.id DESC LIMIT ?1"
 );
+const RECORD: &str =
+    concat!(record_columns!(), "FROM usage_log AS log", join_names!(), "WHERE log.id = ?1");
 
 impl Reader {
-    /// The latest records, newest first in the order of commit.
+    /// The latest records, newest first in the order of commit. Of tokens: each one's chain of back links is
+    /// followed, the newest of all first, so that the cost is a look-up a record and one a token, however long
+    /// the log is.
     pub(crate) fn recent(&self, scope: &Scope, limit: u32) -> Result<Vec<UsageRecord>> {
-        let sql = match scope {
-            Scope::All => RECENT,
-            Scope::Owner(_) => RECENT_OF_OWNER,
-            Scope::Token(_) => RECENT_OF_TOKEN,
+        let snapshot = self.0.unchecked_transaction()?;
+        let Some(tokens) = tokens_of(&snapshot, scope)? else {
+            let mut statement = snapshot.prepare_cached(RECENT)?;
+            let mut rows = statement.query([limit])?;
+            let mut records = Vec::new();
+            while let Some(row) = rows.next()? {
+                records.push(record(row)?);
+            }
+            return Ok(records);
         };
-        let mut statement = self.0.prepare_cached(sql)?;
-        let mut rows = match scope {
-            Scope::All => statement.query([limit])?,
-            Scope::Owner(owner) => statement.query((limit, owner))?,
-            Scope::Token(token) => statement.query((limit, token.as_row()))?,
-        };
+        let mut heads = BinaryHeap::new();
+        for token in tokens {
+            heads.extend(head(&snapshot, token)?);
+        }
+        let mut statement = snapshot.prepare_cached(RECORD)?;
         let mut records = Vec::new();
-        while let Some(row) = rows.next()? {
+        while let Some(id) = heads.pop()
+            && records.len() < limit as usize
+        {
+            let mut rows = statement.query([id])?;
+            // A link below the oldest row ends a chain.
+            let Some(row) = rows.next()? else { continue };
             records.push(record(row)?);
+            let back: i64 = row.get(15)?;
+            heads.extend((back > 0).then_some(id - back));
         }
         Ok(records)
     }
@@ -114,6 +173,27 @@ impl Reader {
     }
 }
 
+const HEAD: &str = "SELECT last_id FROM usage_heads WHERE token_id = ?1";
+const TOKENS_OF_OWNER: &str = "SELECT id FROM tokens WHERE owner = ?1";
+
+/// The newest row of a token, where its chain of back links starts.
+pub(super) fn head(connection: &Connection, token: TokenId) -> Result<Option<i64>> {
+    let mut statement = connection.prepare_cached(HEAD)?;
+    Ok(statement.query_row([token.as_row()], |row| row.get(0)).optional()?)
+}
+
+/// The tokens that are asked about; `None` stands for all.
+pub(super) fn tokens_of(connection: &Connection, scope: &Scope) -> Result<Option<Vec<TokenId>>> {
+    let owner = match scope {
+        Scope::All => return Ok(None),
+        Scope::Token(token) => return Ok(Some(vec![*token])),
+        Scope::Owner(owner) => owner,
+    };
+    let mut statement = connection.prepare_cached(TOKENS_OF_OWNER)?;
+    let tokens = statement.query_map([owner], |row| Ok(TokenId::from_row(row.get(0)?)))?;
+    Ok(Some(tokens.collect::<rusqlite::Result<_>>()?))
+}
+
 fn record(row: &Row<'_>) -> Result<UsageRecord> {
     let outcome = Outcome::from_code(row.get(7)?).context("a row with an unknown outcome")?;
     Ok(UsageRecord {
@@ -127,8 +207,8 @@ fn record(row: &Row<'_>) -> Result<UsageRecord> {
         response_bytes: row.get::<_, i64>(9)?.unsigned_abs(),
         client_address: address(row.get_ref(10)?),
         user_agent: name(row, 11)?,
-        cost: row.get(13)?,
-        weight: row.get(14)?,
+        cost: row.get::<_, i64>(13)?.unsigned_abs(),
+        weight: u32::try_from(row.get::<_, i64>(14)?).unwrap_or(u32::MAX),
     })
 }
 
@@ -139,11 +219,15 @@ fn name(row: &Row<'_>, text: usize) -> Result<Option<String>> {
     Ok(name.or_else(|| id.map(|_| OTHER.to_owned())))
 }
 
-/// 4 or 16 bytes; an IPv4 address in IPv6 clothes is stored as what it is.
-pub(super) fn address_bytes(address: IpAddr) -> Vec<u8> {
+/// 4 or 16 bytes, and how many; an IPv4 address in IPv6 clothes is stored as what it is.
+pub(super) fn address_bytes(address: IpAddr) -> ([u8; 16], usize) {
     match address.to_canonical() {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
+        IpAddr::V4(address) => {
+            let mut bytes = [0; 16];
+            bytes[..4].copy_from_slice(&address.octets());
+            (bytes, 4)
+        }
+        IpAddr::V6(address) => (address.octets(), 16),
     }
 }
 

@@ -16,7 +16,7 @@ CREATE TABLE meta (
     key   TEXT PRIMARY KEY,
     value ANY
 ) STRICT, WITHOUT ROWID;
-INSERT INTO meta (key, value) VALUES ('next_usage_id', 1), ('last_use_tracked_since', NULL);
+INSERT INTO meta (key, value) VALUES ('last_use_tracked_since', NULL);
 
 -- One row a token. Times are microseconds since 1970 UTC. A revoked row stays as a tombstone.
 -- state: 0 active, 1 suspended, 2 revoked, 3 marked expired. kind: 0 jwt, 1 legacy_jwt, 2 opaque.
@@ -62,17 +62,22 @@ CREATE TABLE changes (
     token_id   INTEGER NOT NULL
 ) STRICT;
 
--- Texts that repeat, kept once. kind: 0 route, 1 user agent, 2 method. Id 0 stands for <other>.
+-- Texts that repeat, kept once. kind: 0 route, 1 user agent, 2 method. Id 0 stands for <other>. `brought_by` is
+-- the token that came with it first, `used_on` the last day that it was used, in days since 1970.
 CREATE TABLE names (
-    id   INTEGER PRIMARY KEY,
-    kind INTEGER NOT NULL,
-    text TEXT NOT NULL,
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind       INTEGER NOT NULL,
+    text       TEXT NOT NULL,
+    brought_by INTEGER NOT NULL,
+    used_on    INTEGER NOT NULL,
     UNIQUE (kind, text)
 ) STRICT;
+CREATE INDEX names_of_token ON names (kind, brought_by);
 
 -- The log, in the order of commit, without an index. `back` is the distance to the previous row of
 -- the same token, 0 at its first. outcome: 0 success, 1 client error, 2 server error, 3 unfinished,
--- 16 and up denied. cost and weight are NULL for 1.
+-- 16 and up denied. cost and weight are NULL for 1. A row of weight n stands for n requests: its bytes and
+-- its cost are their sums, its duration is that of the first.
 CREATE TABLE usage_log (
     id             INTEGER PRIMARY KEY,
     at             INTEGER NOT NULL,
@@ -94,6 +99,84 @@ CREATE TABLE usage_log (
 CREATE TABLE usage_heads (
     token_id INTEGER PRIMARY KEY,
     last_id  INTEGER NOT NULL
+) STRICT;
+
+-- How far things are: the id of the next row of the log; the first row of the log that the hourly rows do not
+-- have yet; the day and token up to which, in this order, hours are summed up as days; the first hour that the
+-- hourly rows still have.
+CREATE TABLE progress (
+    id           INTEGER PRIMARY KEY CHECK (id = 1),
+    next_id      INTEGER NOT NULL,
+    rolled_up_to INTEGER NOT NULL,
+    folded_day   INTEGER NOT NULL,
+    folded_token INTEGER NOT NULL,
+    hourly_from  INTEGER NOT NULL
+) STRICT;
+INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from)
+    VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808);
+
+-- Stretches of the log, without a gap: the ids and the earliest and latest time in each.
+CREATE TABLE usage_groups (
+    first_id INTEGER PRIMARY KEY,
+    last_id  INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at  INTEGER NOT NULL
+) STRICT;
+
+-- Sums of each hour (since 1970) and token; token 0 stands for all. latency: counts by bucket.
+CREATE TABLE usage_hourly (
+    hour           INTEGER NOT NULL,
+    token_id       INTEGER NOT NULL,
+    success        INTEGER NOT NULL,
+    client_error   INTEGER NOT NULL,
+    server_error   INTEGER NOT NULL,
+    denied         INTEGER NOT NULL,
+    unfinished     INTEGER NOT NULL,
+    below_400      INTEGER NOT NULL,
+    response_bytes INTEGER NOT NULL,
+    cost           INTEGER NOT NULL,
+    duration_us    INTEGER NOT NULL,
+    longest_us     INTEGER NOT NULL,
+    latency        BLOB NOT NULL,
+    PRIMARY KEY (hour, token_id)
+) STRICT, WITHOUT ROWID;
+
+-- Counts of the same requests by route, agent, method, status and reason, the largest of each.
+CREATE TABLE usage_hourly_counts (
+    hour     INTEGER NOT NULL,
+    token_id INTEGER NOT NULL,
+    counts   BLOB NOT NULL,
+    PRIMARY KEY (hour, token_id)
+) STRICT, WITHOUT ROWID;
+
+-- The same of each day (since 1970, UTC) that is summed up.
+CREATE TABLE usage_daily (
+    day            INTEGER NOT NULL,
+    token_id       INTEGER NOT NULL,
+    success        INTEGER NOT NULL,
+    client_error   INTEGER NOT NULL,
+    server_error   INTEGER NOT NULL,
+    denied         INTEGER NOT NULL,
+    unfinished     INTEGER NOT NULL,
+    below_400      INTEGER NOT NULL,
+    response_bytes INTEGER NOT NULL,
+    cost           INTEGER NOT NULL,
+    duration_us    INTEGER NOT NULL,
+    longest_us     INTEGER NOT NULL,
+    latency        BLOB NOT NULL,
+    PRIMARY KEY (day, token_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE usage_daily_counts (
+    day      INTEGER NOT NULL,
+    token_id INTEGER NOT NULL,
+    counts   BLOB NOT NULL,
+    PRIMARY KEY (day, token_id)
+) STRICT, WITHOUT ROWID;
+
+-- Records that were dropped, by the hour of their settlement.
+CREATE TABLE usage_gaps (
+    hour    INTEGER PRIMARY KEY,
+    dropped INTEGER NOT NULL
 ) STRICT;
 
 -- One row a tracker that is open or ended without closing: its last committed batch.
@@ -118,6 +201,23 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     Ok(transaction.commit()?)
 }
 
+/// Refuses to go on writing a file that somebody has brought to a newer schema meanwhile.
+pub(super) fn check_version(transaction: &Connection) -> Result<()> {
+    let mut statement = transaction.prepare_cached("PRAGMA user_version")?;
+    let version: i64 = statement.query_row([], |row| row.get(0))?;
+    if version == MIGRATIONS.len() as i64 {
+        return Ok(());
+    }
+    Err(newer(version).into())
+}
+
+fn newer(version: impl std::fmt::Display) -> Error {
+    let newest = MIGRATIONS.len();
+    let message =
+        format!("the file has schema {version}, newer than {newest}: update token-tracker");
+    Error::new(ErrorKind::NewerSchema, message)
+}
+
 /// The schema version of the file, 0 where it is empty. Reads only.
 pub(super) fn check(connection: &Connection) -> Result<usize> {
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0));
@@ -132,10 +232,7 @@ pub(super) fn check(connection: &Connection) -> Result<usize> {
         return Err(Error::new(ErrorKind::NotADatabase, message).into());
     }
     if version > MIGRATIONS.len() {
-        let newest = MIGRATIONS.len();
-        let message =
-            format!("the file has schema {version}, newer than {newest}: update token-tracker");
-        return Err(Error::new(ErrorKind::NewerSchema, message).into());
+        return Err(newer(version).into());
     }
     Ok(version)
 }

@@ -1,26 +1,28 @@
 //! The writing end: batches of usage and changes of the catalogue, each in one immediate transaction.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
-use super::dictionary::{Dictionary, Kind};
-use super::{Catalogue, Store, WriteConnection, log};
+use super::append::LogMemory;
+use super::retention::{self, Horizons};
+use super::rollup::{self, HOURS_A_DAY};
+use super::{Catalogue, Store, WriteConnection, schema, size};
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
 use crate::token::TokenId;
 
-/// Link heads kept in memory; past this they are read again.
-const MAX_HEADS: usize = 100_000;
-
 /// What one commit stores.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) records: Vec<Record>,
+    pub(crate) chunks: Vec<Vec<Record>>,
+    /// Denials that were too many, each row of them for several requests.
+    pub(crate) excess: Vec<Record>,
     pub(crate) last_uses: Vec<(TokenId, Timestamp)>,
+    /// Records that were dropped, by hour.
+    pub(crate) gaps: Vec<(i64, u64)>,
 }
 
 /// Why a transaction is not known to be committed.
@@ -49,10 +51,7 @@ pub(crate) struct Session {
     unclean_ends: u64,
     /// Counts committed batches; in the file it stands in the same transaction as the batch.
     sequence: i64,
-    dictionary: Dictionary,
-    heads: HashMap<TokenId, i64>,
-    /// Where the log ended after our last batch: anything else means that someone else wrote.
-    next_usage_id: i64,
+    log: LogMemory,
     last_use_interval: Duration,
 }
 
@@ -62,11 +61,8 @@ const SET_SEQUENCE: &str = "INSERT INTO writers (id, sequence, opened_at) VALUES
     ON CONFLICT (id) DO UPDATE SET sequence = excluded.sequence";
 const SEQUENCE: &str = "SELECT sequence FROM writers WHERE id = ?1";
 const FORGET_WRITERS: &str = "DELETE FROM writers";
-const NEXT_USAGE_ID: &str = "SELECT value FROM meta WHERE key = 'next_usage_id'";
-const SET_NEXT_USAGE_ID: &str = "UPDATE meta SET value = ?1 WHERE key = 'next_usage_id'";
-const HEAD: &str = "SELECT last_id FROM usage_heads WHERE token_id = ?1";
-const SET_HEAD: &str = "INSERT INTO usage_heads (token_id, last_id) VALUES (?1, ?2)
-    ON CONFLICT (token_id) DO UPDATE SET last_id = excluded.last_id";
+const ADD_GAP: &str = "INSERT INTO usage_gaps (hour, dropped) VALUES (?1, ?2)
+    ON CONFLICT (hour) DO UPDATE SET dropped = dropped + excluded.dropped";
 const SET_LAST_USE: &str = "UPDATE tokens SET last_used_at = ?2
     WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?2 - ?3)";
 const TRACKED_SINCE: &str = "SELECT value FROM meta WHERE key = 'last_use_tracked_since'";
@@ -89,9 +85,7 @@ impl Session {
             opened_at: now,
             unclean_ends: 0,
             sequence: 0,
-            dictionary: Dictionary::default(),
-            heads: HashMap::new(),
-            next_usage_id: 0,
+            log: LogMemory::default(),
             last_use_interval,
         };
         (session.writer, session.unclean_ends) = session.write(|transaction| {
@@ -131,9 +125,7 @@ impl Session {
 
     /// Forgets everything that was remembered of the file, because the file may not have it.
     pub(crate) fn forget(&mut self) {
-        self.dictionary.forget();
-        self.heads.clear();
-        self.next_usage_id = 0;
+        self.log.forget();
     }
 
     /// A change of the catalogue. It is committed if `work` succeeds.
@@ -152,7 +144,12 @@ impl Session {
         let moved = self.transact(|session, transaction| {
             let row = (session.writer, sequence, session.opened_at.as_micros());
             transaction.prepare_cached(SET_SEQUENCE)?.execute(row)?;
-            session.append(transaction, &batch.records)?;
+            session.make_room(transaction)?;
+            session.log.append(transaction, &batch.chunks, &batch.excess)?;
+            for (hour, dropped) in &batch.gaps {
+                let dropped = i64::try_from(*dropped)?;
+                transaction.prepare_cached(ADD_GAP)?.execute((*hour, dropped))?;
+            }
             session.set_last_uses(transaction, &batch.last_uses)
         })?;
         self.sequence = sequence;
@@ -173,56 +170,44 @@ impl Session {
         Ok(committed)
     }
 
-    fn append(&mut self, transaction: &Connection, records: &[Record]) -> Result<()> {
-        if records.is_empty() {
-            return Ok(());
-        }
-        let first: i64 =
-            transaction.prepare_cached(NEXT_USAGE_ID)?.query_row([], |row| row.get(0))?;
-        if first != self.next_usage_id || self.heads.len() > MAX_HEADS {
-            self.heads.clear();
-        }
-        let mut touched = HashMap::new();
-        let mut insert = transaction.prepare_cached(log::INSERT)?;
-        for (id, record) in (first..).zip(records) {
-            let previous = self.head(transaction, record.token)?;
-            self.heads.insert(record.token, id);
-            touched.insert(record.token, id);
-            let names = &mut self.dictionary;
-            let route = names.id(transaction, Kind::Route, record.route.as_ref())?;
-            let method = record.method.map(Arc::from);
-            let method = names.id(transaction, Kind::Method, method.as_ref())?;
-            let agent = names.id(transaction, Kind::UserAgent, record.user_agent.as_ref())?;
-            insert.execute(params![
-                id,
-                record.at.as_micros(),
-                record.token.as_row(),
-                previous.map_or(0, |previous| id - previous),
-                route,
-                method,
-                record.status,
-                record.outcome.code(),
-                record.duration_us,
-                i64::try_from(record.response_bytes).unwrap_or(i64::MAX),
-                record.client_address.map(log::address_bytes),
-                agent,
-                (record.cost != 1).then_some(record.cost),
-            ])?;
-        }
-        for (token, id) in touched {
-            transaction.prepare_cached(SET_HEAD)?.execute((token.as_row(), id))?;
-        }
-        self.next_usage_id = first + i64::try_from(records.len())?;
-        transaction.prepare_cached(SET_NEXT_USAGE_ID)?.execute([self.next_usage_id])?;
-        Ok(())
+    /// One step of what is not urgent: rolls up, sums up a day, removes what is old. Returns whether there was
+    /// anything to do. Without horizons, because the clock is in doubt, only the first.
+    pub(crate) fn upkeep(
+        &mut self,
+        horizons: Option<&Horizons>,
+        now: Timestamp,
+    ) -> Result<bool, CommitError> {
+        self.transact(|session, transaction| {
+            if session.log.roll_up(transaction)? {
+                return Ok(true);
+            }
+            let Some(horizons) = horizons else { return Ok(false) };
+            let today = now.hour().div_euclid(HOURS_A_DAY);
+            Ok(rollup::fold_days(transaction, today)?
+                || retention::prune(transaction, horizons)?
+                || size::shrink(transaction, session.store.max_file_size())?)
+        })
     }
 
-    fn head(&self, transaction: &Connection, token: TokenId) -> Result<Option<i64>> {
-        if let Some(head) = self.heads.get(&token) {
-            return Ok(Some(*head));
+    /// Moves what is left of the write-ahead log into the file, so that the log can start over. Quick where a
+    /// checkpoint has just been made beside the writer.
+    pub(crate) fn checkpoint(&mut self) -> Result<()> {
+        self.connection()?.with(|connection| super::checkpoint::run(connection).map(drop))
+    }
+
+    /// Removes the oldest rows of the log while the file is near its cap. An error where it stays there.
+    fn make_room(&mut self, transaction: &Connection) -> Result<()> {
+        let most = self.store.max_file_size();
+        if !size::is_near(transaction, most)? {
+            return Ok(());
         }
-        let mut statement = transaction.prepare_cached(HEAD)?;
-        Ok(statement.query_row([token.as_row()], |row| row.get(0)).optional()?)
+        self.log.roll_up(transaction)?;
+        for _ in 0..size::STEPS_A_BATCH {
+            if !size::shrink(transaction, most)? {
+                break;
+            }
+        }
+        size::check(transaction, most)
     }
 
     /// Forward only and at most once an interval, whoever else writes the same column.
@@ -262,6 +247,7 @@ impl Session {
             let transaction = connection
                 .transaction_with_behavior(TransactionBehavior::Immediate)
                 .context("no transaction")?;
+            schema::check_version(&transaction)?;
             let value = work(self, &transaction)?;
             committing = true;
             transaction.commit().context("no commit")?;
@@ -283,6 +269,7 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durability::Checkpoints;
     use crate::record::Outcome;
     use crate::store::StoreOptions;
 
@@ -294,6 +281,8 @@ mod tests {
             busy_timeout: Duration::from_secs(1),
             synced: false,
             file_mode: 0o600,
+            max_file_size: u64::MAX,
+            checkpoints: Checkpoints::Automatic,
         };
         let store = Arc::new(Store::open_memory(options).unwrap());
         let session = Session::open(Arc::clone(&store), Duration::from_secs(60), NOW, true);
@@ -313,8 +302,9 @@ mod tests {
             client_address: None,
             user_agent: None,
             cost: 1,
+            weight: 1,
         };
-        Batch { records: vec![record; records], last_uses: Vec::new() }
+        Batch { chunks: vec![vec![record; records]], ..Batch::default() }
     }
 
     #[test]

@@ -1,74 +1,64 @@
-//! Sums over the usage log.
+//! Sums over a period: days where those are whole, hours at the edges, rows of the log where an hour is not
+//! whole, and what is not rolled up yet. All of it from one snapshot.
 
-use anyhow::{Context, Result};
-use rusqlite::Statement;
+use std::collections::{BTreeMap, HashSet};
+
+use anyhow::Result;
+use rusqlite::{Connection, OptionalExtension};
 
 use super::Reader;
 use super::dictionary::OTHER;
-use super::log::{UNMATCHED, chain_of_token};
-use crate::query::{Latency, Period, RouteCount, Scope, Summary};
-use crate::record::Outcome;
+use super::log::{self, LogRow, UNMATCHED, tokens_of};
+use super::rollup::{ALL, DAILY, HOURLY, HOURS_A_DAY, Progress, Sum, Tier};
+use crate::query::{Period, RouteCount, Scope, Summary};
+use crate::tally::{Dimension, Value};
+use crate::timestamp::Timestamp;
+use crate::token::TokenId;
 
-macro_rules! summary_columns {
-    () => {
-        "SELECT outcome, status, duration_us, response_bytes, coalesce(cost, 1), coalesce(weight, 1) "
-    };
+/// What of the sums is asked for.
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Part {
+    Both,
+    Counts,
+    Totals,
 }
 
-const SUMMARY_OF_TOKEN: &str =
-    concat!(chain_of_token!("?3"), summary_columns!(), "FROM chain WHERE at >= ?1 AND at < ?2");
-const SUMMARY_OF_OWNER: &str = concat!(
-    summary_columns!(),
-    "FROM usage_log WHERE at >= ?1 AND at < ?2
-        AND token_id IN (SELECT id FROM tokens WHERE owner = ?3)"
-);
-const SUMMARY: &str =
-    concat!(summary_columns!(), "FROM usage_log WHERE at >= ?1 AND at < ?2 AND ?3 IS NULL");
-
-macro_rules! routes {
-    ($source:literal) => {
-        concat!(
-            "SELECT route.text, route, requests FROM (
-                SELECT route, sum(coalesce(weight, 1)) AS requests FROM ",
-            $source,
-            " GROUP BY route) AS counted
-            LEFT JOIN names AS route ON route.id = counted.route
-            ORDER BY requests DESC, route.text LIMIT ?4"
-        )
-    };
+/// What requests of a period came to.
+struct Usage {
+    sum: Sum,
+    /// Records that were dropped, of whatever token.
+    dropped: u64,
+    from: Timestamp,
+    until: Timestamp,
 }
 
-const ROUTES_OF_TOKEN: &str =
-    concat!(chain_of_token!("?3"), routes!("chain WHERE at >= ?1 AND at < ?2"));
-const ROUTES_OF_OWNER: &str = routes!(
-    "usage_log WHERE at >= ?1 AND at < ?2 AND token_id IN (SELECT id FROM tokens WHERE owner = ?3)"
-);
-const ROUTES: &str = routes!("usage_log WHERE at >= ?1 AND at < ?2 AND ?3 IS NULL");
+/// How a period is put together.
+struct Plan {
+    /// Whole hours: from the first to before the second.
+    hours: (i64, i64),
+    /// Parts of hours, to be read from the log.
+    edges: Vec<(Timestamp, Timestamp)>,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+const OLDEST_GROUP: &str = "SELECT first_id, first_at FROM usage_groups ORDER BY first_id LIMIT 1";
+const GROUPS: &str = "SELECT first_id, last_id FROM usage_groups
+    WHERE first_at < ?2 AND last_at >= ?1 ORDER BY first_id";
+const FIRST_HOUR: &str = "SELECT min(hour) FROM usage_hourly";
+const LAST_HOUR: &str = "SELECT max(hour) FROM usage_hourly";
+const FIRST_DAY: &str = "SELECT min(day) FROM usage_daily";
+const LAST_DAY: &str = "SELECT max(day) FROM usage_daily";
+const DROPPED: &str =
+    "SELECT coalesce(sum(dropped), 0) FROM usage_gaps WHERE hour >= ?1 AND hour < ?2";
+const NAME: &str = "SELECT text FROM names WHERE id = ?1";
 
 impl Reader {
-    /// Totals over a period. Cost: a row at a time, 8 bytes of memory each.
+    /// Totals over a period. Cost: a look-up for each day and each hour at the edges, for each token asked
+    /// about, and for each row that is not rolled up yet.
     pub(crate) fn summary(&self, scope: &Scope, period: Period) -> Result<Summary> {
-        let mut statement = self.0.prepare_cached(match scope {
-            Scope::All => SUMMARY,
-            Scope::Owner(_) => SUMMARY_OF_OWNER,
-            Scope::Token(_) => SUMMARY_OF_TOKEN,
-        })?;
-        bind(&mut statement, scope, period)?;
-        let mut summary = Summary { period_days: period.days(), ..Summary::default() };
-        let mut durations = Vec::new();
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            let outcome =
-                Outcome::from_code(row.get(0)?).context("a row with an unknown outcome")?;
-            let weight = u64::from(row.get::<_, u32>(5)?);
-            add(&mut summary, outcome, row.get(1)?, weight);
-            durations.push((row.get(2)?, weight));
-            let bytes = row.get::<_, i64>(3)?.unsigned_abs();
-            summary.response_bytes = summary.response_bytes.saturating_add(bytes);
-            summary.cost = summary.cost.saturating_add(u64::from(row.get::<_, u32>(4)?));
-        }
-        summary.latency = Latency::from_weighted(durations);
-        Ok(summary)
+        let snapshot = self.0.unchecked_transaction()?;
+        Ok(gather(&snapshot, scope, period, Part::Totals)?.summary(period))
     }
 
     /// The routes with most requests, most first.
@@ -78,47 +68,217 @@ impl Reader {
         period: Period,
         limit: u32,
     ) -> Result<Vec<RouteCount>> {
-        let mut statement = self.0.prepare_cached(match scope {
-            Scope::All => ROUTES,
-            Scope::Owner(_) => ROUTES_OF_OWNER,
-            Scope::Token(_) => ROUTES_OF_TOKEN,
-        })?;
-        bind(&mut statement, scope, period)?;
-        statement.raw_bind_parameter(4, limit)?;
-        let mut routes = Vec::new();
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next()? {
-            let (text, id): (Option<String>, Option<i64>) = (row.get(0)?, row.get(1)?);
-            let nameless = if id.is_some() { OTHER } else { UNMATCHED };
-            let requests = row.get::<_, i64>(2)?.unsigned_abs();
-            routes
-                .push(RouteCount { route: text.unwrap_or_else(|| nameless.to_owned()), requests });
+        let snapshot = self.0.unchecked_transaction()?;
+        gather(&snapshot, scope, period, Part::Counts)?.top_routes(&snapshot, limit)
+    }
+
+    /// Both of the same moment.
+    pub(crate) fn summary_and_top_routes(
+        &self,
+        scope: &Scope,
+        period: Period,
+        limit: u32,
+    ) -> Result<(Summary, Vec<RouteCount>)> {
+        let snapshot = self.0.unchecked_transaction()?;
+        let usage = gather(&snapshot, scope, period, Part::Both)?;
+        Ok((usage.summary(period), usage.top_routes(&snapshot, limit)?))
+    }
+}
+
+impl Usage {
+    fn summary(&self, period: Period) -> Summary {
+        let (from, until) = (self.from.to_date_time(), self.until.to_date_time());
+        Summary::new(&self.sum.tally, self.dropped, period.days, from, until)
+    }
+
+    /// By text, because what was forgotten of the dictionary is other too.
+    fn top_routes(&self, snapshot: &Connection, limit: u32) -> Result<Vec<RouteCount>> {
+        let mut statement = snapshot.prepare_cached(NAME)?;
+        let mut routes = BTreeMap::<String, u64>::new();
+        for (value, count) in self.sum.breakdown.counts(Dimension::Route) {
+            let text = match value.number() {
+                Some(id) => statement.query_row([id], |row| row.get(0)).optional()?,
+                None if *value == Value::NONE => Some(UNMATCHED.to_owned()),
+                None => None,
+            };
+            let total = routes.entry(text.unwrap_or_else(|| OTHER.to_owned())).or_default();
+            *total = total.saturating_add(*count);
         }
+        let mut routes: Vec<_> =
+            routes.into_iter().map(|(route, requests)| RouteCount { route, requests }).collect();
+        routes.sort_by_key(|route| std::cmp::Reverse(route.requests));
+        routes.truncate(limit as usize);
         Ok(routes)
     }
 }
 
-fn bind(statement: &mut Statement<'_>, scope: &Scope, period: Period) -> Result<()> {
-    statement.raw_bind_parameter(1, period.from.as_micros())?;
-    statement.raw_bind_parameter(2, period.until.as_micros())?;
-    match scope {
-        Scope::All => statement.raw_bind_parameter(3, None::<i64>)?,
-        Scope::Owner(owner) => statement.raw_bind_parameter(3, owner)?,
-        Scope::Token(token) => statement.raw_bind_parameter(3, token.as_row())?,
+fn gather(snapshot: &Connection, scope: &Scope, period: Period, part: Part) -> Result<Usage> {
+    let progress = Progress::read(snapshot)?;
+    let plan = Plan::of(snapshot, &progress, period)?;
+    let tokens = tokens_of(snapshot, scope)?;
+    let mut sum = Sum::default();
+    let hours = within_what_there_is(snapshot, plan.hours)?;
+    for token in tokens.as_deref().unwrap_or(&[ALL]) {
+        add_buckets(snapshot, &progress, hours, *token, part, &mut sum)?;
+    }
+    let is_whole = |row: &LogRow| (plan.hours.0..plan.hours.1).contains(&row.at.hour());
+    visit_tail(snapshot, &progress, tokens.as_deref(), |row| {
+        if is_whole(row) {
+            sum.add(&row.fact);
+        }
+    })?;
+    let tokens: Option<HashSet<TokenId>> = tokens.map(|tokens| tokens.into_iter().collect());
+    for (from, until) in &plan.edges {
+        visit_time(snapshot, *from, *until, |row| {
+            if tokens.as_ref().is_none_or(|tokens| tokens.contains(&row.token)) {
+                sum.add(&row.fact);
+            }
+        })?;
+    }
+    let last = plan.until.as_micros().saturating_sub(1);
+    let span = (plan.from.hour(), Timestamp::from_micros(last).hour().saturating_add(1));
+    let dropped: i64 = snapshot.prepare_cached(DROPPED)?.query_row(span, |row| row.get(0))?;
+    Ok(Usage { sum, dropped: dropped.unsigned_abs(), from: plan.from, until: plan.until })
+}
+
+impl Plan {
+    /// Parts of hours are read from the log if that still has them, else the hours are whole; hours that are
+    /// kept as days only make whole days.
+    fn of(snapshot: &Connection, progress: &Progress, period: Period) -> Result<Self> {
+        let log_from = log_from(snapshot, progress)?;
+        let has = |at: Timestamp| log_from.is_some_and(|from| from <= at);
+        let Period { from, until, .. } = period;
+        let (mut first, mut end) = (from.next_hour(), until.hour());
+        if first > end && has(from) {
+            return Ok(Self { hours: (end, end), edges: vec![(from, until)], from, until });
+        }
+        let mut left = Some((from, Timestamp::of_hour(first))).filter(|_| has(from));
+        let mut right = Some(Timestamp::of_hour(end)).filter(|at| has(*at)).map(|at| (at, until));
+        if left.is_none() || first > end {
+            (first, left) = (from.hour(), None);
+        }
+        if right.is_none() || first > end {
+            (end, right) = (until.next_hour(), None);
+        }
+        if first < progress.hourly_from && first < end {
+            (first, left) = (first.div_euclid(HOURS_A_DAY) * HOURS_A_DAY, None);
+            if end < progress.hourly_from {
+                (end, right) =
+                    ((end + HOURS_A_DAY - 1).div_euclid(HOURS_A_DAY) * HOURS_A_DAY, None);
+            }
+        }
+        let starts = left.map_or(Timestamp::of_hour(first), |edge| edge.0);
+        let ends = right.map_or(Timestamp::of_hour(end), |edge| edge.1);
+        let edges = left.into_iter().chain(right).filter(|(from, until)| from < until).collect();
+        Ok(Self { hours: (first, end), edges, from: starts, until: ends })
+    }
+}
+
+/// From when on the log has every row; `None` where it has none and had some.
+fn log_from(snapshot: &Connection, progress: &Progress) -> Result<Option<Timestamp>> {
+    let oldest: Option<(i64, i64)> = snapshot
+        .prepare_cached(OLDEST_GROUP)?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    Ok(match oldest {
+        Some((1, _)) => Some(Timestamp::from_micros(i64::MIN)),
+        Some((_, first_at)) => Some(Timestamp::from_micros(first_at)),
+        None if progress.next_id == 1 => Some(Timestamp::from_micros(i64::MIN)),
+        None => None,
+    })
+}
+
+/// The same hours, without those before the first sum and after the last.
+fn within_what_there_is(snapshot: &Connection, hours: (i64, i64)) -> Result<(i64, i64)> {
+    let number = |sql: &str| -> Result<Option<i64>> {
+        Ok(snapshot.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    };
+    let of_day = |day: i64| day.saturating_mul(HOURS_A_DAY);
+    let firsts = [number(FIRST_HOUR)?, number(FIRST_DAY)?.map(of_day)];
+    let ends = [number(LAST_HOUR)?, number(LAST_DAY)?.map(|day| of_day(day) + HOURS_A_DAY - 1)];
+    let (Some(first), Some(last)) =
+        (firsts.into_iter().flatten().min(), ends.into_iter().flatten().max())
+    else {
+        return Ok((0, 0));
+    };
+    Ok((hours.0.max(first), hours.1.min(last.saturating_add(1))))
+}
+
+/// Adds whole hours of one token: as days where those are whole and summed up, else one by one.
+fn add_buckets(
+    snapshot: &Connection,
+    progress: &Progress,
+    (first, end): (i64, i64),
+    token: TokenId,
+    part: Part,
+    sum: &mut Sum,
+) -> Result<()> {
+    let mut hour = first;
+    while hour < end {
+        let day = hour.div_euclid(HOURS_A_DAY);
+        let whole = hour == day * HOURS_A_DAY && hour + HOURS_A_DAY <= end;
+        if hour < progress.hourly_from || (whole && progress.is_folded(day, token)) {
+            add_bucket(snapshot, &DAILY, day, token, part, sum)?;
+            hour = (day + 1) * HOURS_A_DAY;
+        } else {
+            add_bucket(snapshot, &HOURLY, hour, token, part, sum)?;
+            hour += 1;
+        }
     }
     Ok(())
 }
 
-fn add(summary: &mut Summary, outcome: Outcome, status: u16, weight: u64) {
-    summary.total += weight;
-    if status < 400 {
-        summary.below_400 += weight;
+fn add_bucket(
+    snapshot: &Connection,
+    tier: &Tier,
+    bucket: i64,
+    token: TokenId,
+    part: Part,
+    sum: &mut Sum,
+) -> Result<()> {
+    if part != Part::Counts {
+        tier.read_tally(snapshot, bucket, token, &mut sum.tally)?;
     }
-    *match outcome {
-        Outcome::ClientError => &mut summary.client_error,
-        Outcome::Denied(_) => &mut summary.denied,
-        Outcome::ServerError => &mut summary.server_error,
-        Outcome::Success => &mut summary.success,
-        Outcome::Unfinished => &mut summary.unfinished,
-    } += weight;
+    if part != Part::Totals {
+        tier.read_breakdown(snapshot, bucket, token, &mut sum.breakdown)?;
+    }
+    Ok(())
+}
+
+/// Shows the rows that are not rolled up yet: of tokens by their chains, of all by their ids.
+fn visit_tail(
+    snapshot: &Connection,
+    progress: &Progress,
+    tokens: Option<&[TokenId]>,
+    mut each: impl FnMut(&LogRow),
+) -> Result<()> {
+    let (from, until) = (progress.rolled_up_to, progress.next_id);
+    let Some(tokens) = tokens.filter(|_| from < until) else {
+        return log::visit(snapshot, from, until, each);
+    };
+    for token in tokens {
+        if let Some(head) = log::head(snapshot, *token)? {
+            log::visit_chain(snapshot, head, from, &mut each)?;
+        }
+    }
+    Ok(())
+}
+
+/// Shows the rows of the log that were settled in a stretch of time, of all tokens.
+fn visit_time(
+    snapshot: &Connection,
+    from: Timestamp,
+    until: Timestamp,
+    mut each: impl FnMut(&LogRow),
+) -> Result<()> {
+    let mut statement = snapshot.prepare_cached(GROUPS)?;
+    let mut groups = statement.query((from.as_micros(), until.as_micros()))?;
+    while let Some(group) = groups.next()? {
+        log::visit(snapshot, group.get(0)?, group.get::<_, i64>(1)? + 1, |row| {
+            if (from..until).contains(&row.at) {
+                each(row);
+            }
+        })?;
+    }
+    Ok(())
 }

@@ -1,7 +1,6 @@
 //! How a change of the catalogue is made: on the writer's thread, and coherent with the cache.
 
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
 
 use super::Tokens;
 use crate::cache::Cache;
@@ -74,20 +73,8 @@ impl Tokens<'_> {
         work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
     ) -> Result<T, Error> {
         let cache = Arc::clone(&self.engine.cache);
-        let (sender, receiver) = sync_channel(1);
-        self.engine.queue.push_job(Box::new(move |session: &mut Session| {
-            let outcome = make(session, &cache, work).map_err(change_error);
-            // Nobody receives where the caller's thread is gone; the change is made all the same.
-            let _ = sender.send(outcome);
-        }));
-        receiver.recv().unwrap_or_else(|_| Err(self.not_run()))
-    }
-
-    fn not_run(&self) -> Error {
-        if self.engine.queue.is_closed() {
-            return Error::new(ErrorKind::Closed, "the tracker is closed");
-        }
-        Error::new(ErrorKind::Storage, "the change could not be made")
+        let made = self.engine.queue.run(move |session| make(session, &cache, work))?;
+        made.map_err(change_error)
     }
 }
 

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 /// From the bottom up: a module imports from those before it in the list.
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "error", "clock", "timestamp", "secret", "token", "reason", "record", "query", "introspection", "path_filter",
-    "durability", "health", "opaque", "jwt", "live", "identity", "request", "presence", "store",
-    "cache", "policy", "throttle", "queue", "writer", "follower", "receipt", "ticket", "denial",
-    "refusal", "usage", "engine", "tokens", "stats", "builder", "tracker",
+    "error", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "secret", "token", "reason",
+    "record", "sketch", "tally", "thinning", "query", "introspection", "path_filter", "durability", "health",
+    "opaque", "jwt", "live", "identity", "request", "presence", "store", "cache", "policy", "throttle", "queue",
+    "upkeep", "checkpoints", "writer", "follower", "receipt", "ticket", "denial", "refusal", "usage", "engine",
+    "tokens", "stats", "builder", "tracker",
 ];
 
 /// The handle and its builder make each other: one room with two doors.

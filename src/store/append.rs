@@ -1,0 +1,285 @@
+//! Records into the log: numbered, linked to the row before of their token, and summed up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::Result;
+use rusqlite::{CachedStatement, Connection, OptionalExtension};
+
+use super::dictionary::{Dictionary, Kind as Name};
+use super::log;
+use super::rollup::{Progress, Tail};
+use crate::id_hash::IdHash;
+use crate::record::Record;
+use crate::tally::Fact;
+use crate::thinning::Kind;
+use crate::token::TokenId;
+
+/// Link heads kept in memory; past this they are read again.
+const MAX_HEADS: usize = 65_536;
+
+/// Rows with a weight that may still grow; past this new ones are begun.
+const MAX_GROWING: usize = 4_096;
+
+/// Rows to a group, after which the next one begins.
+const ROWS_A_GROUP: i64 = 4_096;
+
+const INSERT: &str = "INSERT INTO usage_log
+    (id, at, token_id, back, route, method, status, outcome, duration_us, response_bytes,
+     client_address, user_agent, cost, weight)
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+/// Sums stop at their largest value: an overflow would make a real number, which the column refuses.
+const GROW: &str = "UPDATE usage_log SET
+    weight = min(coalesce(weight, 1) + ?2, 4294967295),
+    response_bytes = response_bytes + min(?3, 9223372036854775807 - response_bytes),
+    cost = coalesce(cost, 1) + min(?4, 9223372036854775807 - coalesce(cost, 1))
+    WHERE id = ?1";
+const SET_HEAD: &str = "REPLACE INTO usage_heads (token_id, last_id) VALUES (?1, ?2)";
+const LAST_GROUP: &str =
+    "SELECT first_id, last_id FROM usage_groups ORDER BY first_id DESC LIMIT 1";
+const EXTEND_GROUP: &str = "UPDATE usage_groups SET last_id = ?2, first_at = min(first_at, ?3),
+    last_at = max(last_at, ?4) WHERE first_id = ?1";
+const ADD_GROUP: &str =
+    "INSERT INTO usage_groups (first_id, last_id, first_at, last_at) VALUES (?1, ?2, ?3, ?4)";
+
+/// What the writer remembers of the log. All of it can be read again, and is where the file may have changed
+/// by another hand or by a transaction that was rolled back.
+#[derive(Default)]
+pub(super) struct LogMemory {
+    pub(super) dictionary: Dictionary,
+    heads: HashMap<TokenId, Head, IdHash>,
+    /// The rows with a weight, by what they are of.
+    growing: HashMap<Kind, Growing>,
+    tail: Tail,
+    batches: u64,
+}
+
+/// A row that grows: what is added to it counts as what the row says, so that sums equal the log.
+#[derive(Clone, Copy)]
+struct Growing {
+    id: i64,
+    fact: Fact,
+}
+
+struct Head {
+    last_id: i64,
+    /// The batch that moved it.
+    batch: u64,
+}
+
+impl LogMemory {
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Makes the memory that of the file, and says how far the log is. Rows that another hand appended are
+    /// rolled up with the next batch, so that nobody reads them twice.
+    pub(super) fn catch_up(&mut self, transaction: &Connection) -> Result<Progress> {
+        let progress = Progress::read(transaction)?;
+        if !self.tail.is_of(&progress) {
+            *self = Self { batches: self.batches, ..Self::default() };
+            self.tail = Tail::read(transaction, &progress)?;
+        }
+        Ok(progress)
+    }
+
+    /// Stores records in order, then those that stand for several each.
+    pub(super) fn append(
+        &mut self,
+        transaction: &Connection,
+        chunks: &[Vec<Record>],
+        excess: &[Record],
+    ) -> Result<()> {
+        if excess.is_empty() && chunks.iter().all(Vec::is_empty) {
+            return Ok(());
+        }
+        let mut progress = self.catch_up(transaction)?;
+        self.batches += 1;
+        if self.heads.len() > MAX_HEADS {
+            self.heads.clear();
+        }
+        if self.growing.len() > MAX_GROWING {
+            self.growing.clear();
+        }
+        let mut appending = Appending {
+            insert: transaction.prepare_cached(INSERT)?,
+            first: progress.next_id,
+            next: progress.next_id,
+            times: (i64::MAX, i64::MIN),
+            touched: Vec::new(),
+            transaction,
+            memory: self,
+        };
+        for record in chunks.iter().flatten() {
+            appending.insert(record)?;
+        }
+        for record in excess {
+            appending.grow(record)?;
+        }
+        progress.next_id = appending.finish()?;
+        self.tail.end_at(progress.next_id);
+        if self.tail.is_due() {
+            self.tail.roll_up(transaction, &mut progress)?;
+        }
+        progress.write(transaction)
+    }
+
+    /// Rolls up what is not yet. Returns whether there was anything.
+    pub(super) fn roll_up(&mut self, transaction: &Connection) -> Result<bool> {
+        let mut progress = self.catch_up(transaction)?;
+        if self.tail.is_empty() {
+            return Ok(false);
+        }
+        self.tail.roll_up(transaction, &mut progress)?;
+        progress.write(transaction)?;
+        Ok(true)
+    }
+
+    fn head(&mut self, transaction: &Connection, token: TokenId) -> Result<&mut Head> {
+        use std::collections::hash_map::Entry;
+        Ok(match self.heads.entry(token) {
+            Entry::Occupied(head) => head.into_mut(),
+            Entry::Vacant(place) => {
+                let last_id = log::head(transaction, token)?.unwrap_or(0);
+                place.insert(Head { last_id, batch: 0 })
+            }
+        })
+    }
+}
+
+/// One batch on its way into the log.
+struct Appending<'m, 'c> {
+    transaction: &'c Connection,
+    insert: CachedStatement<'c>,
+    memory: &'m mut LogMemory,
+    first: i64,
+    next: i64,
+    /// The earliest and the latest.
+    times: (i64, i64),
+    touched: Vec<TokenId>,
+}
+
+impl Appending<'_, '_> {
+    fn insert(&mut self, record: &Record) -> Result<()> {
+        let fact = self.fact(record)?;
+        self.insert_row(record, &fact)
+    }
+
+    /// A record that is too much of its kind: into the row that has those before it, if there is one.
+    fn grow(&mut self, record: &Record) -> Result<()> {
+        let fact = self.fact(record)?;
+        let Some(kind) = Kind::of(record) else { return self.insert_row(record, &fact) };
+        if let Some(Growing { id, fact: first }) = self.memory.growing.get(&kind).copied() {
+            let (bytes, cost) = (column(fact.response_bytes), column(fact.cost));
+            let mut grow = self.transaction.prepare_cached(GROW)?;
+            if grow.execute((id, record.weight, bytes, cost))? > 0 {
+                let Fact { response_bytes, cost, weight, .. } = fact;
+                let added = Fact { response_bytes, cost, weight, ..first };
+                self.memory.tail.grow(id, record.at.hour(), record.token, &added);
+                return Ok(());
+            }
+        }
+        self.memory.growing.insert(kind, Growing { id: self.next, fact });
+        self.insert_row(record, &fact)
+    }
+
+    fn fact(&mut self, record: &Record) -> Result<Fact> {
+        let (transaction, token) = (self.transaction, record.token);
+        let today = record.at.hour().div_euclid(super::rollup::HOURS_A_DAY);
+        let names = &mut self.memory.dictionary;
+        let mut id = |name, text: Option<&Arc<str>>| match text {
+            None => Ok(None),
+            Some(text) => names.id(transaction, name, text, token, today).map(Some),
+        };
+        let route = id(Name::Route, record.route.as_ref())?;
+        let user_agent = id(Name::UserAgent, record.user_agent.as_ref())?;
+        let method = match record.method {
+            None => None,
+            Some(method) => Some(names.method(transaction, method, token, today)?),
+        };
+        Ok(Fact {
+            outcome: record.outcome,
+            status: record.status,
+            duration_us: record.duration_us.unsigned_abs(),
+            response_bytes: record.response_bytes.min(i64::MAX as u64),
+            cost: record.cost.min(i64::MAX as u64),
+            weight: record.weight.into(),
+            route,
+            user_agent,
+            method,
+        })
+    }
+
+    /// Bound by hand: a list of parameters costs a fifth more.
+    fn insert_row(&mut self, record: &Record, fact: &Fact) -> Result<()> {
+        let (id, at) = (self.next, record.at.as_micros());
+        let batch = self.memory.batches;
+        let head = self.memory.head(self.transaction, record.token)?;
+        let back = if head.last_id > 0 { id - head.last_id } else { 0 };
+        if head.batch != batch {
+            self.touched.push(record.token);
+        }
+        *head = Head { last_id: id, batch };
+        let insert = &mut self.insert;
+        insert.raw_bind_parameter(1, id)?;
+        insert.raw_bind_parameter(2, at)?;
+        insert.raw_bind_parameter(3, record.token.as_row())?;
+        insert.raw_bind_parameter(4, back)?;
+        insert.raw_bind_parameter(5, fact.route)?;
+        insert.raw_bind_parameter(6, fact.method)?;
+        insert.raw_bind_parameter(7, fact.status)?;
+        insert.raw_bind_parameter(8, fact.outcome.code())?;
+        insert.raw_bind_parameter(9, column(fact.duration_us))?;
+        insert.raw_bind_parameter(10, column(fact.response_bytes))?;
+        let (address, length) = record.client_address.map(log::address_bytes).unwrap_or_default();
+        let address = record.client_address.map(|_| &address[..length]);
+        insert.raw_bind_parameter(11, address)?;
+        insert.raw_bind_parameter(12, fact.user_agent)?;
+        insert.raw_bind_parameter(13, (fact.cost != 1).then_some(column(fact.cost)))?;
+        insert.raw_bind_parameter(14, (fact.weight != 1).then_some(column(fact.weight)))?;
+        insert.raw_execute()?;
+        self.times = (self.times.0.min(at), self.times.1.max(at));
+        self.memory.tail.add(record.at.hour(), record.token, fact);
+        self.next += 1;
+        Ok(())
+    }
+
+    /// Writes what the rows come to. Returns the next id.
+    fn finish(mut self) -> Result<i64> {
+        self.touched.sort_unstable();
+        for token in &self.touched {
+            let head = self.memory.head(self.transaction, *token)?.last_id;
+            self.transaction.prepare_cached(SET_HEAD)?.execute((token.as_row(), head))?;
+        }
+        if self.next > self.first {
+            self.note_group()?;
+        }
+        Ok(self.next)
+    }
+
+    fn note_group(&self) -> Result<()> {
+        let (transaction, last) = (self.transaction, self.next - 1);
+        let (first_at, last_at) = self.times;
+        let group: Option<(i64, i64)> = transaction
+            .prepare_cached(LAST_GROUP)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let has_room =
+            |(first, end): &(i64, i64)| *end == self.first - 1 && *end - *first + 1 < ROWS_A_GROUP;
+        match group.filter(has_room) {
+            Some((first, _)) => {
+                let row = (first, last, first_at, last_at);
+                transaction.prepare_cached(EXTEND_GROUP)?.execute(row)?;
+            }
+            None => {
+                let row = (self.first, last, first_at, last_at);
+                transaction.prepare_cached(ADD_GROUP)?.execute(row)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn column(sum: u64) -> i64 {
+    i64::try_from(sum).unwrap_or(i64::MAX)
+}

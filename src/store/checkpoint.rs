@@ -1,0 +1,41 @@
+//! Moves what is in the write-ahead log into the file, on a connection of its own, so that no commit waits for it.
+
+use anyhow::Result;
+use parking_lot::Mutex;
+use rusqlite::Connection;
+
+/// Pages in the log from which on it is worth it: 4 MB of 4 KB pages, as SQLite has it.
+const WORTH_IT: i64 = 1_000;
+
+/// Pages from which on the log must start over: 32 MB.
+const TOO_LONG: i64 = 8_000;
+
+/// The connection that makes checkpoints.
+pub(crate) struct Checkpointer {
+    connection: Mutex<Connection>,
+}
+
+impl Checkpointer {
+    pub(super) fn new(connection: Connection) -> Self {
+        Self { connection: Mutex::new(connection) }
+    }
+
+    /// Makes a checkpoint if that is worth it. Returns whether the log is so long that the writer must make one
+    /// between two commits: while it writes, the log cannot start over.
+    pub(crate) fn run(&self) -> Result<bool> {
+        let connection = self.connection.lock();
+        if pages(&connection, "PRAGMA wal_checkpoint(NOOP)")? < WORTH_IT {
+            return Ok(false);
+        }
+        Ok(run(&connection)? > TOO_LONG)
+    }
+}
+
+/// Checkpoints without waiting for anybody. Returns the pages in the log.
+pub(super) fn run(connection: &Connection) -> Result<i64> {
+    pages(connection, "PRAGMA wal_checkpoint(PASSIVE)")
+}
+
+fn pages(connection: &Connection, pragma: &str) -> Result<i64> {
+    Ok(connection.query_row(pragma, [], |row| row.get(1))?)
+}

@@ -1,0 +1,137 @@
+//! What is old goes, in steps of a few milliseconds, and never before the next tier has it.
+
+use anyhow::Result;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::rollup::{HOURS_A_DAY, Progress};
+use crate::timestamp::Timestamp;
+
+/// Rows of the log that one step removes: about 4 ms.
+const LOG_STEP: i64 = 8_192;
+
+/// Rows of sums that one step removes.
+const SUM_STEP: i64 = 2_048;
+
+/// Names that one step removes.
+const NAME_STEP: i64 = 512;
+
+/// Before when things are old: the log, hours, and days with all that only they refer to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Horizons {
+    pub(crate) raw: Timestamp,
+    pub(crate) hourly: Timestamp,
+    pub(crate) daily: Timestamp,
+}
+
+const OLDEST_GROUP: &str = "SELECT first_id, last_id FROM usage_groups ORDER BY first_id LIMIT 1";
+const NEWEST_OLD_GROUP: &str = "SELECT max(first_id) FROM usage_groups WHERE last_at < ?1";
+const FORGET_ROWS: &str = "DELETE FROM usage_log WHERE id >= ?1 AND id <= ?2";
+const FORGET_GROUP: &str = "DELETE FROM usage_groups WHERE first_id = ?1";
+const SHORTEN_GROUP: &str = "UPDATE usage_groups SET first_id = ?2 WHERE first_id = ?1";
+const OLDEST_HOUR: &str = "SELECT min(hour) FROM usage_hourly";
+const OLDEST_DAY: &str = "SELECT min(day) FROM usage_daily";
+const LAST_OF_HOUR: &str = "SELECT token_id FROM usage_hourly WHERE hour = ?1
+    ORDER BY token_id LIMIT 1 OFFSET ?2";
+const LAST_OF_DAY: &str = "SELECT token_id FROM usage_daily WHERE day = ?1
+    ORDER BY token_id LIMIT 1 OFFSET ?2";
+const FORGET_HOUR: [&str; 2] = [
+    "DELETE FROM usage_hourly WHERE hour = ?1 AND token_id <= ?2",
+    "DELETE FROM usage_hourly_counts WHERE hour = ?1 AND token_id <= ?2",
+];
+const FORGET_DAY: [&str; 2] = [
+    "DELETE FROM usage_daily WHERE day = ?1 AND token_id <= ?2",
+    "DELETE FROM usage_daily_counts WHERE day = ?1 AND token_id <= ?2",
+];
+const FORGET_NAMES: &str =
+    "DELETE FROM names WHERE id IN (SELECT id FROM names WHERE used_on < ?1 LIMIT ?2)";
+const FORGET_GAPS: &str = "DELETE FROM usage_gaps WHERE hour < ?1";
+
+/// Removes some of what is old. Returns whether there was anything.
+pub(super) fn prune(transaction: &Connection, horizons: &Horizons) -> Result<bool> {
+    let raw = horizons.raw.as_micros();
+    // A group before one that is old is older, whatever the clock said at its time.
+    let newest: Option<i64> =
+        transaction.prepare_cached(NEWEST_OLD_GROUP)?.query_row([raw], |row| row.get(0))?;
+    let is_old = |first: i64| newest.is_some_and(|newest| first <= newest);
+    Ok(prune_log(transaction, LOG_STEP, is_old)?
+        || prune_hours(transaction, horizons.hourly)?
+        || prune_days(transaction, horizons.daily)?
+        || prune_names(transaction, horizons.daily)?)
+}
+
+/// Removes up to `most` rows from the start of the log: of its first group, if that `may_go` by its first row
+/// and is rolled up. Returns whether there were any.
+pub(super) fn prune_log(
+    transaction: &Connection,
+    most: i64,
+    may_go: impl FnOnce(i64) -> bool,
+) -> Result<bool> {
+    let rolled_up_to = Progress::read(transaction)?.rolled_up_to;
+    let group: Option<(i64, i64)> = transaction
+        .prepare_cached(OLDEST_GROUP)?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((first, last)) = group else { return Ok(false) };
+    if last >= rolled_up_to || !may_go(first) {
+        return Ok(false);
+    }
+    let end = last.min(first.saturating_add(most - 1));
+    transaction.prepare_cached(FORGET_ROWS)?.execute((first, end))?;
+    if end == last {
+        transaction.prepare_cached(FORGET_GROUP)?.execute([first])?;
+    } else {
+        transaction.prepare_cached(SHORTEN_GROUP)?.execute((first, end + 1))?;
+    }
+    Ok(true)
+}
+
+/// Hours go by whole days, and only those that are summed up as days.
+fn prune_hours(transaction: &Connection, before: Timestamp) -> Result<bool> {
+    let mut progress = Progress::read(transaction)?;
+    let oldest: Option<i64> =
+        transaction.prepare_cached(OLDEST_HOUR)?.query_row([], |row| row.get(0))?;
+    let Some(hour) = oldest else { return Ok(false) };
+    let day = hour.div_euclid(HOURS_A_DAY);
+    let is_old = day < before.hour().div_euclid(HOURS_A_DAY);
+    let (folded_day, folded_token) = progress.folded;
+    let is_folded = day < folded_day || (day == folded_day && folded_token == i64::MAX);
+    if !is_old || !is_folded {
+        return Ok(false);
+    }
+    // From here on nobody looks for hours before the next day.
+    progress.hourly_from = progress.hourly_from.max((day + 1) * HOURS_A_DAY);
+    progress.write(transaction)?;
+    forget(transaction, hour, LAST_OF_HOUR, FORGET_HOUR)
+}
+
+fn prune_days(transaction: &Connection, before: Timestamp) -> Result<bool> {
+    let today = before.hour().div_euclid(HOURS_A_DAY);
+    let oldest: Option<i64> =
+        transaction.prepare_cached(OLDEST_DAY)?.query_row([], |row| row.get(0))?;
+    let Some(day) = oldest.filter(|day| *day < today) else { return Ok(false) };
+    forget(transaction, day, LAST_OF_DAY, FORGET_DAY)
+}
+
+/// Removes a step of the rows of one bucket.
+fn forget(
+    transaction: &Connection,
+    bucket: i64,
+    last_of_step: &str,
+    forget: [&str; 2],
+) -> Result<bool> {
+    let last: Option<i64> = transaction
+        .prepare_cached(last_of_step)?
+        .query_row((bucket, SUM_STEP - 1), |row| row.get(0))
+        .optional()?;
+    for statement in forget {
+        transaction.prepare_cached(statement)?.execute((bucket, last.unwrap_or(i64::MAX)))?;
+    }
+    Ok(true)
+}
+
+/// Texts that neither the log nor any sum can refer to any longer.
+fn prune_names(transaction: &Connection, before: Timestamp) -> Result<bool> {
+    let day = before.hour().div_euclid(HOURS_A_DAY);
+    transaction.prepare_cached(FORGET_GAPS)?.execute([before.hour()])?;
+    Ok(transaction.prepare_cached(FORGET_NAMES)?.execute((day, NAME_STEP))? > 0)
+}

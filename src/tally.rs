@@ -1,0 +1,348 @@
+//! What many requests come to: totals with latencies, and counts by route, agent, method, status and reason.
+//!
+//! Everything here only adds, so that any number of parts may be merged in any order.
+
+use crate::record::Outcome;
+use crate::sketch::Histogram;
+use crate::varint;
+
+/// One row of the log, as far as sums need it. A row that stands for several requests has the sums of their
+/// bytes and costs, and the duration of the first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fact {
+    pub(crate) outcome: Outcome,
+    pub(crate) status: u16,
+    pub(crate) duration_us: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) cost: u64,
+    pub(crate) weight: u64,
+    pub(crate) route: Option<i64>,
+    pub(crate) user_agent: Option<i64>,
+    pub(crate) method: Option<i64>,
+}
+
+/// Totals. Sums stop at their largest value instead of wrapping.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tally {
+    pub(crate) success: u64,
+    pub(crate) client_error: u64,
+    pub(crate) server_error: u64,
+    pub(crate) denied: u64,
+    pub(crate) unfinished: u64,
+    /// With a status below 400, whatever became of them after the head.
+    pub(crate) below_400: u64,
+    pub(crate) response_bytes: u64,
+    pub(crate) cost: u64,
+    pub(crate) duration_us: u64,
+    pub(crate) longest_us: u64,
+    pub(crate) latency: Histogram,
+}
+
+impl Tally {
+    pub(crate) fn add(&mut self, fact: &Fact) {
+        let counter = match fact.outcome {
+            Outcome::ClientError => &mut self.client_error,
+            Outcome::Denied(_) => &mut self.denied,
+            Outcome::ServerError => &mut self.server_error,
+            Outcome::Success => &mut self.success,
+            Outcome::Unfinished => &mut self.unfinished,
+        };
+        *counter = counter.saturating_add(fact.weight);
+        if fact.status < 400 {
+            self.below_400 = self.below_400.saturating_add(fact.weight);
+        }
+        self.response_bytes = self.response_bytes.saturating_add(fact.response_bytes);
+        self.cost = self.cost.saturating_add(fact.cost);
+        let duration = fact.duration_us.saturating_mul(fact.weight);
+        self.duration_us = self.duration_us.saturating_add(duration);
+        self.longest_us = self.longest_us.max(fact.duration_us);
+        self.latency.add(fact.duration_us, fact.weight);
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (sum, part) in [
+            (&mut self.success, other.success),
+            (&mut self.client_error, other.client_error),
+            (&mut self.server_error, other.server_error),
+            (&mut self.denied, other.denied),
+            (&mut self.unfinished, other.unfinished),
+            (&mut self.below_400, other.below_400),
+            (&mut self.response_bytes, other.response_bytes),
+            (&mut self.cost, other.cost),
+            (&mut self.duration_us, other.duration_us),
+        ] {
+            *sum = sum.saturating_add(part);
+        }
+        self.longest_us = self.longest_us.max(other.longest_us);
+        self.latency.merge(&other.latency);
+    }
+
+    /// All requests, whatever their outcome.
+    pub(crate) fn total(&self) -> u64 {
+        let outcomes =
+            [self.success, self.client_error, self.server_error, self.denied, self.unfinished];
+        outcomes.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+/// What requests are counted by. The discriminant is the code in the store, never used again.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Dimension {
+    Route = 0,
+    UserAgent = 1,
+    Method = 2,
+    Status = 3,
+    Reason = 4,
+}
+
+impl Dimension {
+    const COUNT: usize = 5;
+}
+
+/// A value that requests are counted by: the number of a text, a status, or the code of a reason.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct Value(u64);
+
+impl Value {
+    /// Everything that was more than could be told apart.
+    pub(crate) const OTHER: Self = Self(0);
+    /// Nothing was said.
+    pub(crate) const NONE: Self = Self(1);
+
+    fn of(number: u64) -> Self {
+        Self(number.saturating_add(2))
+    }
+
+    /// The value of a dictionary column: 0 in it stands for other, NULL for none.
+    pub(crate) fn of_name(id: Option<i64>) -> Self {
+        match id {
+            None => Self::NONE,
+            Some(id) if id <= 0 => Self::OTHER,
+            Some(id) => Self::of(id.unsigned_abs()),
+        }
+    }
+
+    /// What it was made of; `None` for the two that stand for no number.
+    pub(crate) fn number(self) -> Option<i64> {
+        self.0.checked_sub(2).and_then(|number| i64::try_from(number).ok())
+    }
+}
+
+/// Counts by value, ascending by value.
+type Counts = Vec<(Value, u64)>;
+
+/// Counts of requests by each dimension for itself. Each sums up to all requests, but for reasons, which only
+/// denials have.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Breakdown {
+    dimensions: [Counts; Dimension::COUNT],
+}
+
+impl Breakdown {
+    pub(crate) fn add(&mut self, fact: &Fact) {
+        self.count(Dimension::Route, Value::of_name(fact.route), fact.weight);
+        self.count(Dimension::UserAgent, Value::of_name(fact.user_agent), fact.weight);
+        self.count(Dimension::Method, Value::of_name(fact.method), fact.weight);
+        self.count(Dimension::Status, Value::of(fact.status.into()), fact.weight);
+        if let Some(reason) = fact.outcome.reason() {
+            self.count(Dimension::Reason, Value::of(reason.code().into()), fact.weight);
+        }
+    }
+
+    fn count(&mut self, dimension: Dimension, value: Value, count: u64) {
+        let counts = &mut self.dimensions[dimension as usize];
+        match counts.binary_search_by_key(&value, |(value, _)| *value) {
+            Ok(at) => counts[at].1 = counts[at].1.saturating_add(count),
+            Err(at) => counts.insert(at, (value, count)),
+        }
+    }
+
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (counts, others) in self.dimensions.iter_mut().zip(&other.dimensions) {
+            *counts = merged(counts, others);
+        }
+    }
+
+    pub(crate) fn counts(&self, dimension: Dimension) -> &[(Value, u64)] {
+        &self.dimensions[dimension as usize]
+    }
+
+    /// Keeps the `most` largest counts of each dimension and puts the rest together as other. Sums stay.
+    pub(crate) fn cap(&mut self, most: usize) {
+        for counts in &mut self.dimensions {
+            if counts.len() <= most.max(1) {
+                continue;
+            }
+            counts.sort_unstable_by_key(|(value, count)| {
+                (*value != Value::OTHER, std::cmp::Reverse(*count), *value)
+            });
+            if counts[0].0 != Value::OTHER {
+                counts.insert(0, (Value::OTHER, 0));
+            }
+            let rest = counts.split_off(most.max(1));
+            counts[0].1 =
+                rest.iter().fold(counts[0].1, |sum, (_, count)| sum.saturating_add(*count));
+            counts.sort_unstable_by_key(|(value, _)| *value);
+        }
+    }
+
+    /// Of each dimension that has counts: its code, how many, and each value (as the distance to the one
+    /// before it) with its count.
+    pub(crate) fn encode(&self, bytes: &mut Vec<u8>) {
+        let filled = self.dimensions.iter().enumerate().filter(|(_, counts)| !counts.is_empty());
+        for (code, counts) in filled {
+            varint::write(bytes, code as u64);
+            varint::write(bytes, counts.len() as u64);
+            let mut last = 0;
+            for (value, count) in counts {
+                varint::write(bytes, value.0 - last);
+                varint::write(bytes, *count);
+                last = value.0;
+            }
+        }
+    }
+
+    /// What [`Breakdown::encode`] wrote; `None` where something else did.
+    pub(crate) fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut breakdown = Self::default();
+        while !bytes.is_empty() {
+            let code = usize::try_from(varint::read(&mut bytes)?).ok()?;
+            let counts = breakdown.dimensions.get_mut(code).filter(|counts| counts.is_empty())?;
+            let mut last = None::<u64>;
+            for _ in 0..varint::read(&mut bytes)? {
+                let step = varint::read(&mut bytes)?;
+                let value = match last {
+                    Some(last) => last.checked_add(step).filter(|_| step > 0)?,
+                    None => step,
+                };
+                counts.push((Value(value), varint::read(&mut bytes)?));
+                last = Some(value);
+            }
+        }
+        Some(breakdown)
+    }
+}
+
+/// Two ascending lists as one.
+fn merged(one: &[(Value, u64)], two: &[(Value, u64)]) -> Counts {
+    let mut sum = Vec::with_capacity(one.len().max(two.len()));
+    let (mut one, mut two) = (one.iter().peekable(), two.iter().peekable());
+    loop {
+        let next = match (one.peek(), two.peek()) {
+            (Some(a), Some(b)) if a.0 == b.0 => {
+                sum.push((a.0, a.1.saturating_add(b.1)));
+                one.next();
+                two.next();
+                continue;
+            }
+            (Some(a), Some(b)) if b.0 < a.0 => two.next(),
+            (Some(_), _) => one.next(),
+            (None, _) => two.next(),
+        };
+        match next {
+            Some(count) => sum.push(*count),
+            None => return sum,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reason::DenialReason;
+
+    fn fact(number: u64) -> Fact {
+        let outcome = match number % 5 {
+            0 => Outcome::Success,
+            1 => Outcome::ClientError,
+            2 => Outcome::ServerError,
+            3 => Outcome::Unfinished,
+            _ => Outcome::Denied(DenialReason::Revoked),
+        };
+        Fact {
+            outcome,
+            status: 200 + (number % 7 * 50) as u16,
+            duration_us: number * 31,
+            response_bytes: number,
+            cost: 1,
+            weight: 1 + number % 3,
+            route: (!number.is_multiple_of(4)).then_some((number % 40) as i64),
+            user_agent: Some((number % 6) as i64),
+            method: None,
+        }
+    }
+
+    fn of(facts: impl Iterator<Item = u64>) -> (Tally, Breakdown) {
+        let mut sum = (Tally::default(), Breakdown::default());
+        for fact in facts.map(fact) {
+            sum.0.add(&fact);
+            sum.1.add(&fact);
+        }
+        sum
+    }
+
+    #[test]
+    fn parts_merged_in_any_order_equal_the_whole() {
+        let parts = [of(0..100), of(100..350), of(350..351), of(351..1_000)];
+        let whole = of(0..1_000);
+        for order in [[0, 1, 2, 3], [3, 1, 0, 2], [2, 3, 1, 0]] {
+            let mut sum = (Tally::default(), Breakdown::default());
+            for at in order {
+                sum.0.merge(&parts[at].0);
+                sum.1.merge(&parts[at].1);
+            }
+            assert_eq!(sum, whole);
+        }
+        assert_eq!(whole.0.total(), (0..1_000).map(|number| fact(number).weight).sum::<u64>());
+        assert_eq!(whole.0.latency.count(), whole.0.total());
+    }
+
+    #[test]
+    fn each_dimension_sums_up_to_all_requests_whatever_is_capped() {
+        let (tally, mut breakdown) = of(0..1_000);
+        let sum = |breakdown: &Breakdown, dimension| {
+            breakdown.counts(dimension).iter().map(|(_, count)| count).sum::<u64>()
+        };
+        for most in [100, 20, 7, 3, 2, 1, 1] {
+            breakdown.cap(most);
+            for dimension in [Dimension::Route, Dimension::UserAgent, Dimension::Status] {
+                assert_eq!(sum(&breakdown, dimension), tally.total());
+                assert!(breakdown.counts(dimension).len() <= most);
+            }
+            assert_eq!(sum(&breakdown, Dimension::Reason), tally.denied);
+        }
+    }
+
+    #[test]
+    fn cap_keeps_the_largest() {
+        let mut breakdown = Breakdown::default();
+        for (value, count) in [(1, 5), (2, 50), (3, 2), (4, 20), (0, 1)] {
+            breakdown.count(Dimension::Route, Value::of_name(Some(value)), count);
+        }
+        breakdown.cap(3);
+        let kept: Vec<_> = breakdown.counts(Dimension::Route).to_vec();
+        assert_eq!(kept, [(Value::OTHER, 8), (Value::of(2), 50), (Value::of(4), 20)]);
+    }
+
+    #[test]
+    fn breakdown_survives_its_bytes_and_other_bytes_are_none() {
+        let (_, breakdown) = of(0..1_000);
+        let mut bytes = Vec::new();
+        breakdown.encode(&mut bytes);
+        assert_eq!(Breakdown::decode(&bytes), Some(breakdown));
+        assert_eq!(Breakdown::decode(&bytes[..bytes.len() - 1]), None);
+        for wrong in [&[9, 1, 1, 1][..], &[0, 2, 1, 1, 0, 1], &[0, 1, 1, 1, 0, 1, 1, 1], &[0]] {
+            assert_eq!(Breakdown::decode(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(Breakdown::decode(&[]), Some(Breakdown::default()));
+    }
+
+    #[test]
+    fn sums_stop_at_their_largest_value() {
+        let huge = Fact { duration_us: u64::MAX, weight: u64::MAX, ..fact(1) };
+        let mut tally = Tally::default();
+        tally.add(&huge);
+        tally.add(&huge);
+        assert_eq!((tally.duration_us, tally.total()), (u64::MAX, u64::MAX));
+    }
+}
