@@ -12,6 +12,7 @@ mod schema;
 mod session;
 mod size;
 mod statistics;
+mod verify;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -31,7 +32,7 @@ use crate::timestamp::Timestamp;
 use catalogue::Changes;
 pub(crate) use catalogue::{Catalogue, CredentialKey, TokenRow};
 pub(crate) use checkpoint::Checkpointer;
-pub(crate) use failure::to_error;
+pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Session};
 

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::log;
 use crate::id_hash::IdHash;
 use crate::tally::{Breakdown, Fact, Tally};
+use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
 /// Values that a row tells apart in each dimension: of one token, and of all.
@@ -43,11 +44,15 @@ pub(super) struct Progress {
     pub(super) folded: (i64, i64),
     /// The first hour that the hourly rows still have.
     pub(super) hourly_from: i64,
+    /// From when on the log still has every row.
+    pub(super) log_from: Timestamp,
 }
 
-const PROGRESS: &str = "SELECT next_id, rolled_up_to, folded_day, folded_token, hourly_from FROM progress WHERE id = 1";
+const PROGRESS: &str =
+    "SELECT next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from
+    FROM progress WHERE id = 1";
 const SET_PROGRESS: &str = "UPDATE progress SET next_id = ?1, rolled_up_to = ?2, folded_day = ?3,
-    folded_token = ?4, hourly_from = ?5 WHERE id = 1";
+    folded_token = ?4, hourly_from = ?5, log_from = ?6 WHERE id = 1";
 
 impl Progress {
     pub(super) fn read(connection: &Connection) -> Result<Self> {
@@ -58,6 +63,7 @@ impl Progress {
                 rolled_up_to: row.get(1)?,
                 folded: (row.get(2)?, row.get(3)?),
                 hourly_from: row.get(4)?,
+                log_from: Timestamp::from_micros(row.get(5)?),
             })
         };
         let progress = statement.query_row([], read)?;
@@ -68,7 +74,8 @@ impl Progress {
 
     pub(super) fn write(&self, transaction: &Connection) -> Result<()> {
         let (day, token) = self.folded;
-        let row = (self.next_id, self.rolled_up_to, day, token, self.hourly_from);
+        let (hourly, log) = (self.hourly_from, self.log_from.as_micros());
+        let row = (self.next_id, self.rolled_up_to, day, token, hourly, log);
         transaction.prepare_cached(SET_PROGRESS)?.execute(row)?;
         Ok(())
     }
