@@ -5,6 +5,7 @@ mod catalogue;
 mod checkpoint;
 mod dictionary;
 mod failure;
+mod fold;
 mod log;
 mod retention;
 mod rollup;
@@ -12,6 +13,7 @@ mod schema;
 mod session;
 mod size;
 mod statistics;
+mod tier;
 mod verify;
 
 use std::ops::Deref;

@@ -271,9 +271,10 @@ impl Appending<'_, '_> {
     /// Writes what the rows come to. Returns the next id.
     fn finish(mut self) -> Result<i64> {
         self.touched.sort_unstable();
+        let mut set_head = self.transaction.prepare_cached(SET_HEAD)?;
         for token in &self.touched {
             let head = self.memory.head(self.transaction, *token)?.last_id;
-            self.transaction.prepare_cached(SET_HEAD)?.execute((token.as_row(), head))?;
+            set_head.execute((token.as_row(), head))?;
         }
         self.note_group()?;
         Ok(self.next)

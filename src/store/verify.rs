@@ -7,7 +7,8 @@ use rusqlite::Connection;
 
 use super::Reader;
 use super::log::{self, LogRow};
-use super::rollup::{ALL, DAILY, HOURLY, HOURS_A_DAY, Progress, Sum, Tier};
+use super::rollup::{HOURS_A_DAY, Progress};
+use super::tier::{ALL, DAILY, HOURLY, Sum, Tier};
 use crate::id_hash::IdHash;
 use crate::query::Verification;
 use crate::tally::{Dimension, Tally};
