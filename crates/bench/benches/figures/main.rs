@@ -13,15 +13,29 @@
     reason = "a tool that prints figures, and has nothing better to do than to stop where it cannot"
 )]
 
+mod append;
 mod authenticate;
+mod ingest;
 mod last_used;
+mod load;
 mod material;
 mod measure;
 mod memory;
+mod percentiles;
+mod record_call;
+mod revoke;
+mod traffic;
 
 use measure::{Figure, Scale};
 
-const MODULES: [&[Figure]; 3] = [authenticate::FIGURES, last_used::FIGURES, memory::FIGURES];
+const MODULES: [&[Figure]; 6] = [
+    authenticate::FIGURES,
+    last_used::FIGURES,
+    memory::FIGURES,
+    record_call::FIGURES,
+    ingest::FIGURES,
+    revoke::FIGURES,
+];
 
 fn main() {
     let mut scale = Scale::Full;
