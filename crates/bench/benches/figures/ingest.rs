@@ -33,7 +33,7 @@ fn synced(scale: Scale) -> f64 {
 }
 
 /// From the first record to when all are committed, summed up and found by every question. Authenticating is
-/// no part of it: the usages are there before. With groups of 16,384 records the ratio is a quarter better,
+/// no part of it: the usages are there before. With groups of 16,384 records the ratio is a fifth better,
 /// because sums are written half as often.
 fn measure(scale: Scale, durability: Durability) -> Rate {
     let database = Database::with_tokens(TOKENS);
