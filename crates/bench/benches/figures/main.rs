@@ -13,15 +13,38 @@
     reason = "a tool that prints figures, and has nothing better to do than to stop where it cannot"
 )]
 
+mod append;
 mod authenticate;
+mod history;
+mod ingest;
 mod last_used;
+mod load;
 mod material;
 mod measure;
 mod memory;
+mod percentiles;
+mod prune;
+mod questions;
+mod record_call;
+mod revoke;
+mod shared;
+mod size;
+mod traffic;
+mod volume;
 
 use measure::{Figure, Scale};
 
-const MODULES: [&[Figure]; 3] = [authenticate::FIGURES, last_used::FIGURES, memory::FIGURES];
+const MODULES: [&[Figure]; 9] = [
+    authenticate::FIGURES,
+    last_used::FIGURES,
+    memory::FIGURES,
+    record_call::FIGURES,
+    ingest::FIGURES,
+    size::FIGURES,
+    questions::FIGURES,
+    revoke::FIGURES,
+    prune::FIGURES,
+];
 
 fn main() {
     let mut scale = Scale::Full;
@@ -40,6 +63,7 @@ fn main() {
     let wanted = |figure: &&Figure| only.as_ref().is_none_or(|name| name == figure.name);
     let figures: Vec<_> = MODULES.into_iter().flatten().filter(wanted).collect();
     assert!(!figures.is_empty(), "there is no figure of this name");
+    let _removal = shared::Removal;
     for figure in figures {
         println!("figure {} {:.3} {}", figure.name, (figure.measure)(scale), figure.unit);
     }

@@ -53,6 +53,13 @@ impl Database {
         database
     }
 
+    /// The same file again, of one that nobody has open.
+    pub(crate) fn copy_of(other: &Self) -> Self {
+        let database = Self { directory: tempfile::tempdir().unwrap() };
+        std::fs::copy(other.path(), database.path()).unwrap();
+        database
+    }
+
     pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("tokens.db")
     }
