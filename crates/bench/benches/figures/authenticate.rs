@@ -1,0 +1,139 @@
+//! What it costs to authenticate.
+
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rusqlite::Statement;
+use token_tracker::{Access, AuthRequest, Clock, SystemClock, TokenTracker};
+
+use crate::material::{Claims, Database, Decoder, SCOPE, tokens};
+use crate::measure::{Figure, Scale, Stopwatch, median_ratio};
+
+pub(crate) const FIGURES: &[Figure] = &[
+    Figure { name: "authenticate_cached_vs_decode", unit: "ratio", measure: cached_vs_decode },
+    Figure { name: "authenticate_cold_vs_floor", unit: "ratio", measure: cold_vs_floor },
+    Figure { name: "authenticate_two_threads", unit: "ratio", measure: two_threads },
+];
+
+const CACHED: u64 = 10_000;
+/// Tickets that are held at a time, so that ending them is no part of what is measured.
+const CHUNK: usize = 1_000;
+const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+/// A request with all that an adapter says, and its ticket.
+fn authenticate(tracker: &TokenTracker, token: &str) -> Access {
+    let request = AuthRequest::new(token)
+        .method("GET")
+        .route("/v1/items/{id}")
+        .client_address(CLIENT)
+        .user_agent("python-requests/2.32.3")
+        .scope(SCOPE);
+    tracker.authenticate(request).unwrap()
+}
+
+/// Settles the tickets and lets the writer come to rest.
+fn end(tracker: &TokenTracker, tickets: &mut Vec<Access>) {
+    tickets.clear();
+    tracker.flush().unwrap();
+}
+
+/// Puts the tokens into the cache, and their last use behind them.
+fn warm(tracker: &TokenTracker, tokens: &[String]) {
+    let mut tickets = Vec::with_capacity(CHUNK);
+    for chunk in tokens.chunks(CHUNK) {
+        tickets.extend(chunk.iter().map(|token| authenticate(tracker, token)));
+        end(tracker, &mut tickets);
+    }
+    assert_eq!(tracker.health().cached_tokens, tokens.len() as u64);
+}
+
+fn cached_vs_decode(scale: Scale) -> f64 {
+    let (tracker, tokens) = (Database::with_tokens(CACHED), tokens(CACHED));
+    let (tracker, decoder) = (tracker.open(), Decoder::new());
+    warm(&tracker, &tokens);
+    let mut tickets = Vec::with_capacity(CHUNK);
+    median_ratio(scale.pick(41, 9), || {
+        let (mut cached, mut decoded) = (Stopwatch::new(), Stopwatch::new());
+        for chunk in tokens.chunks(CHUNK) {
+            cached.time(|| tickets.extend(chunk.iter().map(|token| authenticate(&tracker, token))));
+            end(&tracker, &mut tickets);
+            decoded.time(|| {
+                chunk.iter().for_each(|token| drop(black_box(decoder.decode(token))));
+            });
+        }
+        (cached.seconds(), decoded.seconds())
+    })
+}
+
+fn cold_vs_floor(scale: Scale) -> f64 {
+    let count = scale.pick(20_000, 5_000);
+    let (database, tokens, decoder) = (Database::with_tokens(count), tokens(count), Decoder::new());
+    let connection = database.connect();
+    let mut select = connection.prepare(SELECT_TOKEN).unwrap();
+    let mut tickets = Vec::with_capacity(CHUNK);
+    median_ratio(scale.pick(15, 5), || {
+        let tracker = database.open();
+        let (mut cold, mut floor) = (Stopwatch::new(), Stopwatch::new());
+        for chunk in tokens.chunks(CHUNK) {
+            cold.time(|| tickets.extend(chunk.iter().map(|token| authenticate(&tracker, token))));
+            end(&tracker, &mut tickets);
+            floor.time(|| {
+                chunk.iter().for_each(|token| {
+                    black_box(row(&mut select, &decoder.decode(token)));
+                });
+            });
+        }
+        (cold.seconds(), floor.seconds())
+    })
+}
+
+const SELECT_TOKEN: &str =
+    "SELECT tokens.id, owner, name, kind, state, scopes, resource, expires_at
+    FROM credentials JOIN tokens ON tokens.id = token_id WHERE issuer = ?1 AND jti = ?2";
+
+type Row = (i64, String, String, u8, u8, String, Option<String>, Option<i64>);
+
+fn row(select: &mut Statement<'_>, claims: &Claims) -> Row {
+    select.query_row((&claims.iss, &claims.jti), |row| Row::try_from(row)).unwrap()
+}
+
+/// Throughput of two threads to that of one, over the same tokens.
+fn two_threads(scale: Scale) -> f64 {
+    let (database, tokens) = (Database::with_tokens(CACHED), tokens(CACHED));
+    let tracker = database.open();
+    warm(&tracker, &tokens);
+    let mut tickets = [Vec::new(), Vec::new()];
+    let mut by = |threads: usize| {
+        let seconds = together(&tracker, &tokens, &mut tickets[..threads]);
+        tickets.iter_mut().for_each(|tickets| end(&tracker, tickets));
+        seconds
+    };
+    // Two threads do twice as much.
+    2.0 * median_ratio(scale.pick(101, 25), || (by(1), by(2)))
+}
+
+/// How long it takes until each thread has authenticated all tokens once.
+fn together(tracker: &TokenTracker, tokens: &[String], tickets: &mut [Vec<Access>]) -> f64 {
+    let (clock, ready, threads) = (SystemClock::new(), AtomicUsize::new(0), tickets.len());
+    let run = |(thread, tickets): (usize, &mut Vec<Access>)| {
+        tickets.reserve(tokens.len());
+        // Not all at the same token at the same time.
+        let (before, after) = tokens.split_at(thread * tokens.len() / threads);
+        ready.fetch_add(1, Ordering::SeqCst);
+        while ready.load(Ordering::SeqCst) < threads {
+            std::hint::spin_loop();
+        }
+        let start = clock.monotonic();
+        tickets.extend(after.iter().chain(before).map(|token| authenticate(tracker, token)));
+        (start, clock.monotonic())
+    };
+    std::thread::scope(|scope| {
+        let running: Vec<_> =
+            tickets.iter_mut().enumerate().map(|work| scope.spawn(|| run(work))).collect();
+        let times: Vec<_> = running.into_iter().map(|thread| thread.join().unwrap()).collect();
+        let start = times.iter().map(|(start, _)| *start).min().unwrap();
+        let end = times.iter().map(|(_, end)| *end).max().unwrap();
+        (end - start).as_secs_f64()
+    })
+}
