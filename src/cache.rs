@@ -6,40 +6,29 @@
 //!   is laid over what it read.
 //! * All cached forms of a token share one [`Live`], which a change retires.
 
+mod table;
+
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::num::NonZeroUsize;
+use std::hash::Hasher;
 use std::sync::Arc;
 
-use lru::LruCache;
 use parking_lot::Mutex;
-use siphasher::sip128::{Hasher128, SipHasher24};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::jwt::Terms;
+use crate::identity::Grant;
 use crate::live::Live;
 use crate::secret::random;
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenState};
-
-/// Enough that two threads rarely meet at one lock; measured: one lock gives two threads nothing.
-const SHARDS: usize = 16;
+use table::Table;
 
 /// Refusals kept beyond their commit. They matter only to look-ups that began before it.
 const MAX_REFUSALS: usize = 4_096;
 
-/// A token that was verified and looked up: everything needed to judge its next request.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) identity: Identity,
-    pub(crate) state: TokenState,
-    pub(crate) terms: Terms,
-}
-
 /// The name of a token text in this process: a keyed hash that nobody outside can aim at. Plain tokens
-/// are not kept.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+/// are not kept. Two texts of one key would be one token: all 128 bits count.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheKey(u128);
 
 /// What may be made of a look-up.
@@ -52,12 +41,10 @@ pub(crate) enum Admission {
     Outdated,
 }
 
-type Shard = Mutex<LruCache<CacheKey, Arc<Entry>, BuildHasherDefault<KeyHasher>>>;
-
 pub(crate) struct Cache {
     keys: (u64, u64),
-    shards: Box<[Shard]>,
-    /// Decides what may be cached. Never held together with a shard.
+    table: Table,
+    /// Decides what may be cached. Never held together with a slot of the table.
     gate: Mutex<Gate>,
 }
 
@@ -91,11 +78,9 @@ impl Cache {
         let random = random::<16>()?;
         let (low, high) = random.split_at(8);
         let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("a half is 8 bytes"));
-        let share = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
-        let shard = || Mutex::new(LruCache::with_hasher(share, BuildHasherDefault::default()));
         Ok(Self {
             keys: (half(low), half(high)),
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            table: Table::new(capacity),
             gate: Mutex::new(Gate {
                 generation: 0,
                 pending: 0,
@@ -109,31 +94,27 @@ impl Cache {
     }
 
     pub(crate) fn key(&self, token: &str) -> CacheKey {
-        let mut hasher = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
+        let mut hasher = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         hasher.write(token.as_bytes());
         CacheKey(hasher.finish128().as_u128())
     }
 
     /// The entry of a token, if its authority has not changed since.
-    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<Entry>> {
-        let entry = self.shard(key).lock().get(&key).map(Arc::clone);
-        entry.filter(|entry| entry.identity.live.is_current())
+    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<Grant>> {
+        let grant = self.table.get(key).filter(|grant| grant.live.is_current())?;
+        grant.live.mark_use();
+        Some(grant)
     }
 
-    pub(crate) fn insert(&self, key: CacheKey, entry: Arc<Entry>) {
-        if entry.identity.live.is_current() {
-            let replaced = self.shard(key).lock().push(key, entry);
-            drop(replaced);
+    pub(crate) fn insert(&self, key: CacheKey, grant: &Arc<Grant>) {
+        if grant.live.is_current() {
+            self.table.insert(key, grant);
         }
     }
 
     /// How many tokens are cached, the retired ones among them.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
-    }
-
-    fn shard(&self, key: CacheKey) -> &Shard {
-        &self.shards[(key.0 >> 124) as usize % SHARDS]
+        self.table.len()
     }
 
     /// How often keys were replaced. To be asked before the keys are.
@@ -319,23 +300,13 @@ fn uncacheable(last_used: Option<Timestamp>) -> Arc<Live> {
     Arc::new(live)
 }
 
-/// The keys are hashes already.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
+impl CacheKey {
+    fn high(self) -> u64 {
+        (self.0 >> 64) as u64
     }
 
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
+    fn low(self) -> u64 {
+        self.0 as u64
     }
 }
 

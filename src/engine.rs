@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use crate::cache::{Cache, CacheKey, Entry};
+use crate::cache::{Cache, CacheKey};
 use crate::clock::Clock;
 use crate::denial::Denied;
 use crate::durability::Durability;
 use crate::error::Error;
 use crate::follower::{BOUND, Follower};
 use crate::health::Health;
-use crate::identity::Identity;
+use crate::identity::{Grant, Identity};
 use crate::introspection::Introspection;
 use crate::jwt::{Issuers, KeySet};
 use crate::opaque::OpaquePrefix;
@@ -164,8 +164,8 @@ impl Engine {
         // Freshness first: what is retired after this look at the clock is then seen to be.
         let fresh = self.follower.is_fresh(now.monotonic, BOUND);
         match self.cache.get(self.cache.key(token)) {
-            Some(entry) if fresh && entry.terms.key_holds(now.wall) => {
-                Some(self.decide(&entry, request, now))
+            Some(grant) if fresh && grant.terms.key_holds(now.wall) => {
+                Some(self.decide(grant, request, now))
             }
             Some(_) => None,
             None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
@@ -211,16 +211,15 @@ impl Engine {
             Err(reason) => return Consulted::Answer(Err(self.stranger(reason))),
         };
         Consulted::Answer(match self.look_up(token, now) {
-            Ok(Sight::Known(entry)) => {
-                let entry = Arc::new(entry);
-                self.cache.insert(self.cache.key(token), Arc::clone(&entry));
-                self.decide(&entry, request, now)
+            Ok(Sight::Known(grant)) => {
+                self.cache.insert(self.cache.key(token), &grant);
+                self.decide(grant, request, now)
             }
-            Ok(Sight::Passed(passed)) => self.pass(&passed, request, now),
+            Ok(Sight::Passed(passed)) => self.pass(passed, request, now),
             Ok(Sight::Stranger(reason)) => Err(self.stranger(reason)),
             Ok(Sight::Adoptable(newcomer)) => return Consulted::Adopt(newcomer),
             Err(failure) => match self.stale(self.cache.key(token), now) {
-                Some(entry) => self.decide(&entry, request, now),
+                Some(grant) => self.decide(grant, request, now),
                 None => Err(Unavailable::new(to_error(failure)).into()),
             },
         })
@@ -229,12 +228,12 @@ impl Engine {
     /// Lets a token of an outside issuer through, or refuses it, without a trace but a count.
     fn pass(
         &self,
-        passed: &Entry,
+        passed: Grant,
         request: &AuthRequest<'_>,
         now: Moment,
     ) -> Result<Access, AuthError> {
-        judge(passed, request, now.wall).map_err(|reason| self.stranger(reason))?;
-        let identity = passed.identity.clone();
+        judge(&passed, request, now.wall).map_err(|reason| self.stranger(reason))?;
+        let identity = Identity { grant: Arc::new(passed) };
         let ticket = Ticket::armed(None, TokenId::UNTRACKED, &request.facts, now.monotonic);
         Ok(Access::new(identity, ticket))
     }
@@ -244,40 +243,43 @@ impl Engine {
         let now = self.moment();
         let seen =
             self.look_up(token, now).map_err(|failure| Unavailable::new(to_error(failure)))?;
-        let (Sight::Known(entry) | Sight::Passed(entry)) = seen else {
-            return Ok(Introspection::default());
+        let grant = match seen {
+            Sight::Known(grant) => grant,
+            Sight::Passed(grant) => Arc::new(grant),
+            Sight::Adoptable(_) | Sight::Stranger(_) => return Ok(Introspection::default()),
         };
-        if judge_token(&entry, now.wall).is_err() {
+        if judge_token(&grant, now.wall).is_err() {
             return Ok(Introspection::default());
         }
-        let grant = &entry.identity.grant;
+        let identity = Identity { grant };
+        let grant = &identity.grant;
         Ok(Introspection {
             active: true,
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
             sub: Some(grant.owner.clone()),
-            aud: entry.terms.audiences.to_vec(),
+            aud: grant.terms.audiences.to_vec(),
             exp: grant.ends_at.map(Timestamp::as_seconds),
             token_type: Some("Bearer"),
-            token_id: entry.identity.is_tracked().then_some(grant.id),
+            token_id: identity.is_tracked().then_some(grant.id),
         })
     }
 
     /// A cached token to go by while the storage fails, where the builder allowed that.
-    fn stale(&self, key: CacheKey, now: Moment) -> Option<Arc<Entry>> {
+    fn stale(&self, key: CacheKey, now: Moment) -> Option<Arc<Grant>> {
         let allowed = self.follower.is_fresh(now.monotonic, self.serve_stale);
         self.cache.get(key).filter(|_| allowed && !self.serve_stale.is_zero())
     }
 
     fn decide(
         &self,
-        entry: &Entry,
+        grant: Arc<Grant>,
         request: &AuthRequest<'_>,
         now: Moment,
     ) -> Result<Access, AuthError> {
-        let identity = entry.identity.clone();
+        let identity = Identity { grant };
         let recorder = self.recorder.as_ref().filter(|_| !self.filters(request)).map(Arc::clone);
         let ticket = Ticket::armed(recorder, identity.grant.id, &request.facts, now.monotonic);
-        match judge(entry, request, now.wall) {
+        match judge(&identity.grant, request, now.wall) {
             Ok(()) => {
                 self.note_use(&identity, now.wall);
                 Ok(Access::new(identity, ticket))
@@ -303,7 +305,7 @@ impl Engine {
         if self.tracked_since.is_none() {
             return;
         }
-        let (token, live) = (identity.grant.id, &identity.live);
+        let (token, live) = (identity.grant.id, &identity.grant.live);
         let seen = live.last_used();
         if self.throttle.admits(token, live, now) && !self.queue.push_last_use(token, now) {
             self.throttle.retract(token, live, seen, now);
@@ -324,7 +326,7 @@ impl Engine {
         if identity.grant.ends_at.is_some_and(|ends_at| now.wall >= ends_at) {
             return Ok(false);
         }
-        if self.follower.is_fresh(now.monotonic, BOUND) && identity.live.is_current() {
+        if self.follower.is_fresh(now.monotonic, BOUND) && identity.grant.live.is_current() {
             return Ok(true);
         }
         let found =

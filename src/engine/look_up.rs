@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{Engine, Moment};
-use crate::cache::{Admission, Entry};
-use crate::identity::{Grant, Identity};
+use crate::cache::Admission;
+use crate::identity::Grant;
 use crate::jwt::{Outside, Terms, VerifiedJwt};
 use crate::live::Live;
 use crate::policy::judge_token;
@@ -22,9 +22,9 @@ pub(super) enum Sight {
     /// Good, and to be taken into the catalogue first.
     Adoptable(Newcomer),
     /// In the catalogue, living or dead.
-    Known(Entry),
+    Known(Arc<Grant>),
     /// Good without being in the catalogue.
-    Passed(Entry),
+    Passed(Grant),
     Stranger(DenialReason),
 }
 
@@ -51,7 +51,7 @@ impl Engine {
             let Some(hash) = self.opaque_prefix.parse(token) else { return Ok(malformed) };
             let found = self.find(&CredentialKey::Hash(hash), Terms::default(), keys_replaced)?;
             let unknown = |_| Sight::Stranger(DenialReason::UnknownToken);
-            return Ok(found.map_or_else(unknown, Sight::Known));
+            return Ok(found.map_or_else(unknown, |grant| Sight::Known(Arc::new(grant))));
         }
         let jwt = match self.issuers().verify(token, now.wall) {
             Ok(jwt) => jwt,
@@ -61,20 +61,20 @@ impl Engine {
         if let Some(jti) = token_id.clone() {
             let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
             match self.find(&key, terms, keys_replaced)? {
-                Ok(entry) => return Ok(Sight::Known(entry)),
+                Ok(grant) => return Ok(Sight::Known(Arc::new(grant))),
                 Err(returned) => terms = returned,
             }
         }
         Ok(judge_newcomer(Newcomer { issuer, token_id, subject, terms }, outside, now.wall))
     }
 
-    /// The entry of a credential, or its terms back where the catalogue does not have it.
+    /// What is granted to a credential, or its terms back where the catalogue does not have it.
     fn find(
         &self,
         key: &CredentialKey,
         terms: Terms,
         keys_replaced: u64,
-    ) -> anyhow::Result<Result<Entry, Terms>> {
+    ) -> anyhow::Result<Result<Grant, Terms>> {
         let reader = self.store.reader()?;
         for _ in 0..MAX_LOOK_UPS {
             let found = reader.catalogue().find(key)?;
@@ -83,8 +83,7 @@ impl Engine {
                 Admission::Outdated => {}
                 Admission::Current(live, refused) => {
                     let state = refused.unwrap_or(row.state);
-                    let grant = Arc::new(grant(row, &terms));
-                    return Ok(Ok(Entry { identity: Identity { grant, live }, state, terms }));
+                    return Ok(Ok(grant(row, state, terms, live)));
                 }
             }
         }
@@ -112,9 +111,9 @@ fn judge_newcomer(newcomer: Newcomer, outside: Option<Outside>, now: Timestamp) 
     }
 }
 
-/// The entry of a token that goes by its own word alone.
-fn passed(subject: &str, terms: Terms) -> Entry {
-    let grant = Grant {
+/// What is granted to a token that goes by its own word alone.
+fn passed(subject: &str, terms: Terms) -> Grant {
+    Grant {
         id: TokenId::UNTRACKED,
         owner: subject.to_owned(),
         name: String::new(),
@@ -123,14 +122,15 @@ fn passed(subject: &str, terms: Terms) -> Entry {
         resource: None,
         expires_at: terms.expires_at,
         ends_at: terms.expires_at,
-    };
-    let identity = Identity { grant: Arc::new(grant), live: Arc::new(Live::new(None)) };
-    Entry { identity, state: TokenState::Active, terms }
+        state: TokenState::Active,
+        terms,
+        live: Arc::new(Live::new(None)),
+    }
 }
 
 /// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
 /// lacks the mark.
-fn grant(row: TokenRow, terms: &Terms) -> Grant {
+fn grant(row: TokenRow, state: TokenState, terms: Terms, live: Arc<Live>) -> Grant {
     let kind = match row.kind {
         TokenKind::Opaque => TokenKind::Opaque,
         _ if terms.marked => TokenKind::Jwt,
@@ -149,5 +149,8 @@ fn grant(row: TokenRow, terms: &Terms) -> Grant {
         resource: row.resource,
         expires_at: row.expires_at,
         ends_at,
+        state,
+        terms,
+        live,
     }
 }
