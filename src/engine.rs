@@ -1,5 +1,6 @@
 //! The way a request takes through the parts.
 
+mod lists;
 mod look_up;
 
 use std::num::NonZeroUsize;
@@ -31,8 +32,12 @@ use crate::throttle::Throttle;
 use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenStatus};
+use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
+
+/// How many recorders there are while usage recording is on.
+const RECORDERS: usize = 64;
 
 /// Everything that all handles share, but for the threads.
 pub(crate) struct Engine {
@@ -47,8 +52,10 @@ pub(crate) struct Engine {
     pub(crate) tracked_since: Option<Timestamp>,
     pub(crate) follower: Arc<Follower>,
     throttle: Throttle,
-    /// `None` while usage recording is off.
-    recorder: Option<Arc<Recorder>>,
+    lists: Lists,
+    /// Empty while usage recording is off. Several of the same, a token using one of them: the count of
+    /// references of a single one would be what all threads write on every hit.
+    recorders: Box<[Arc<Recorder>]>,
     pub(crate) path_filter: PathFilter,
     pub(crate) max_token_length: usize,
     serve_stale: Duration,
@@ -105,13 +112,15 @@ pub(crate) struct Moment {
 
 impl Engine {
     pub(crate) fn new(config: Config, parts: Parts) -> Self {
-        let recorder = config.recording.then(|| {
+        let recorder = || {
             Arc::new(Recorder {
                 queue: Arc::clone(&parts.queue),
                 clock: Arc::clone(&config.clock),
                 acknowledges_commit: config.durability.acknowledges_commit(),
             })
-        });
+        };
+        let recorders = if config.recording { RECORDERS } else { 0 };
+        let recorders = std::iter::repeat_with(recorder).take(recorders).collect();
         Self {
             clock: config.clock,
             store: parts.store,
@@ -122,7 +131,8 @@ impl Engine {
             tracked_since: parts.tracked_since,
             follower: parts.follower,
             throttle: Throttle::new(config.last_used_interval, config.last_used_capacity),
-            recorder,
+            lists: Lists::default(),
+            recorders,
             path_filter: config.path_filter,
             max_token_length: config.max_token_length,
             serve_stale: config.serve_stale,
@@ -144,11 +154,11 @@ impl Engine {
     }
 
     pub(crate) fn moment(&self) -> Moment {
-        Moment { wall: Timestamp::from(self.clock.now()), monotonic: self.clock.monotonic() }
+        Moment { wall: self.now(), monotonic: self.clock.monotonic() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from(self.clock.now())
+        Timestamp::from_micros(self.clock.unix_micros())
     }
 
     /// The answer, where it needs no look-up.
@@ -277,8 +287,9 @@ impl Engine {
         now: Moment,
     ) -> Result<Access, AuthError> {
         let identity = Identity { grant };
-        let recorder = self.recorder.as_ref().filter(|_| !self.filters(request)).map(Arc::clone);
-        let ticket = Ticket::armed(recorder, identity.grant.id, &request.facts, now.monotonic);
+        let recorder = self.recorder(identity.grant.id).filter(|_| !self.filters(request));
+        let ticket =
+            Ticket::armed(recorder.cloned(), identity.grant.id, &request.facts, now.monotonic);
         match judge(&identity.grant, request, now.wall) {
             Ok(()) => {
                 self.note_use(&identity, now.wall);
@@ -291,6 +302,10 @@ impl Engine {
                 Err(AuthError::Denied(denied))
             }
         }
+    }
+
+    fn recorder(&self, token: TokenId) -> Option<&Arc<Recorder>> {
+        self.recorders.get(token.as_row() as usize % RECORDERS)
     }
 
     fn filters(&self, request: &AuthRequest<'_>) -> bool {

@@ -24,7 +24,7 @@ pub(crate) struct Grant {
     pub(crate) owner: String,
     pub(crate) name: String,
     pub(crate) kind: TokenKind,
-    pub(crate) scopes: Vec<String>,
+    pub(crate) scopes: Arc<[String]>,
     pub(crate) resource: Option<String>,
     /// By the catalogue.
     pub(crate) expires_at: Option<Timestamp>,
@@ -32,8 +32,8 @@ pub(crate) struct Grant {
     pub(crate) ends_at: Option<Timestamp>,
     pub(crate) state: TokenState,
     pub(crate) terms: Terms,
-    /// The version of its authority that this is.
-    pub(crate) live: Arc<Live>,
+    /// In the same place of memory as the rest: behind a pointer it made a hit 50 ns slower, of 500.
+    pub(crate) live: Live,
 }
 
 impl Identity {

@@ -1,4 +1,4 @@
-//! What is known of a token in this process, shared by everything that was cached of it.
+//! What changes about a token while it is cached.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -7,8 +7,8 @@ use crate::timestamp::Timestamp;
 /// No last use is known.
 const NEVER: i64 = i64::MIN;
 
-/// One token, one version of its authority. When the authority changes, [`Live::retire`] makes
-/// everything that was cached under this version a miss at once, wherever it is cached.
+/// One token as it was looked up once. When its authority changes, [`Live::retire`] makes that a miss at
+/// once, wherever it is held.
 #[derive(Debug)]
 pub(crate) struct Live {
     retired: AtomicBool,

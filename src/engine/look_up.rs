@@ -51,7 +51,7 @@ impl Engine {
             let Some(hash) = self.opaque_prefix.parse(token) else { return Ok(malformed) };
             let found = self.find(&CredentialKey::Hash(hash), Terms::default(), keys_replaced)?;
             let unknown = |_| Sight::Stranger(DenialReason::UnknownToken);
-            return Ok(found.map_or_else(unknown, |grant| Sight::Known(Arc::new(grant))));
+            return Ok(found.map_or_else(unknown, Sight::Known));
         }
         let jwt = match self.issuers().verify(token, now.wall) {
             Ok(jwt) => jwt,
@@ -61,7 +61,7 @@ impl Engine {
         if let Some(jti) = token_id.clone() {
             let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
             match self.find(&key, terms, keys_replaced)? {
-                Ok(grant) => return Ok(Sight::Known(Arc::new(grant))),
+                Ok(grant) => return Ok(Sight::Known(grant)),
                 Err(returned) => terms = returned,
             }
         }
@@ -72,22 +72,47 @@ impl Engine {
     fn find(
         &self,
         key: &CredentialKey,
-        terms: Terms,
+        mut terms: Terms,
         keys_replaced: u64,
-    ) -> anyhow::Result<Result<Grant, Terms>> {
+    ) -> anyhow::Result<Result<Arc<Grant>, Terms>> {
         let reader = self.store.reader()?;
         for _ in 0..MAX_LOOK_UPS {
             let found = reader.catalogue().find(key)?;
             let Some(row) = found.row else { return Ok(Err(terms)) };
-            match self.cache.admit(row.id, found.generation, keys_replaced, row.last_used_at) {
-                Admission::Outdated => {}
-                Admission::Current(live, refused) => {
-                    let state = refused.unwrap_or(row.state);
-                    return Ok(Ok(grant(row, state, terms, live)));
-                }
+            match self.cache.admit(self.grant(row, terms), found.generation, keys_replaced) {
+                Admission::Current(grant) => return Ok(Ok(grant)),
+                Admission::Outdated(grant) => terms = grant.terms,
             }
         }
         anyhow::bail!("the token changes faster than it can be looked up")
+    }
+
+    /// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
+    /// lacks the mark.
+    fn grant(&self, row: TokenRow, mut terms: Terms) -> Grant {
+        let kind = match row.kind {
+            TokenKind::Opaque => TokenKind::Opaque,
+            _ if terms.marked => TokenKind::Jwt,
+            _ => TokenKind::LegacyJwt,
+        };
+        let ends_at = match (row.expires_at, terms.expires_at) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        terms.audiences = self.lists.share(terms.audiences);
+        Grant {
+            id: row.id,
+            owner: row.owner,
+            name: row.name,
+            kind,
+            scopes: self.lists.share(row.scopes.into()),
+            resource: row.resource,
+            expires_at: row.expires_at,
+            ends_at,
+            state: row.state,
+            terms,
+            live: Live::new(row.last_used_at),
+        }
     }
 }
 
@@ -118,39 +143,12 @@ fn passed(subject: &str, terms: Terms) -> Grant {
         owner: subject.to_owned(),
         name: String::new(),
         kind: TokenKind::Outside,
-        scopes: terms.scopes.to_vec(),
+        scopes: Arc::clone(&terms.scopes),
         resource: None,
         expires_at: terms.expires_at,
         ends_at: terms.expires_at,
         state: TokenState::Active,
         terms,
-        live: Arc::new(Live::new(None)),
-    }
-}
-
-/// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
-/// lacks the mark.
-fn grant(row: TokenRow, state: TokenState, terms: Terms, live: Arc<Live>) -> Grant {
-    let kind = match row.kind {
-        TokenKind::Opaque => TokenKind::Opaque,
-        _ if terms.marked => TokenKind::Jwt,
-        _ => TokenKind::LegacyJwt,
-    };
-    let ends_at = match (row.expires_at, terms.expires_at) {
-        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-        (ours, theirs) => ours.or(theirs),
-    };
-    Grant {
-        id: row.id,
-        owner: row.owner,
-        name: row.name,
-        kind,
-        scopes: row.scopes,
-        resource: row.resource,
-        expires_at: row.expires_at,
-        ends_at,
-        state,
-        terms,
-        live,
+        live: Live::new(None),
     }
 }
