@@ -38,7 +38,7 @@ pub(crate) enum Admission {
     /// from the start where it may not be cached.
     Current(Arc<Grant>),
     /// Read too long ago: look it up again.
-    Outdated(Grant),
+    Outdated(Box<Grant>),
 }
 
 pub(crate) struct Cache {
@@ -139,7 +139,7 @@ impl Cache {
     pub(crate) fn admit(&self, mut grant: Grant, generation: u64, keys_replaced: u64) -> Admission {
         let mut gate = self.gate.lock();
         if generation < gate.horizon {
-            return Admission::Outdated(grant);
+            return Admission::Outdated(Box::new(grant));
         }
         let refusal = gate.refusals.get(&grant.id);
         let refusal = refusal.filter(|refusal| generation < refusal.visible_from);

@@ -64,17 +64,17 @@ impl Table {
     /// it is there twice, and either is good.
     pub(super) fn insert(&self, key: CacheKey, grant: &Arc<Grant>) {
         let window = self.window(key);
-        let put = |displaces: fn(CacheKey, &Slot, Option<&Held>) -> bool| {
-            window.iter().any(|slot| slot.put(key, grant, displaces))
+        let put = |wanted: fn(Option<&Held>) -> bool| {
+            window.iter().any(|slot| slot.put(key, grant, |held| wanted(held)))
         };
-        if put(|key, slot, held| held.is_some_and(|held| slot.holds(held, key))) {
+        if window.iter().any(|slot| slot.may_hold(key) && slot.replace(key, grant)) {
             return;
         }
-        if !self.promise() || put(|_, _, held| held.is_none()) {
+        if !self.promise() || put(|held| held.is_none()) {
             return;
         }
         self.taken.fetch_sub(1, Ordering::Relaxed);
-        let idle = |_, _: &Slot, held: Option<&Held>| held.is_some_and(Held::is_idle);
+        let idle = |held: Option<&Held>| held.is_some_and(Held::is_idle);
         let _ = put(idle) || put(idle);
     }
 
@@ -112,26 +112,37 @@ impl Table {
 
 impl Slot {
     fn get(&self, key: CacheKey) -> Option<Arc<Grant>> {
-        if self.low.load(Ordering::Relaxed) != key.low() {
+        if !self.may_hold(key) {
             return None;
         }
         let held = self.held.lock();
         held.as_ref().filter(|held| self.holds(held, key)).map(|held| Arc::clone(&held.grant))
     }
 
-    /// Whether what is held, under the lock, is of this key: all of its 128 bits.
-    fn holds(&self, held: &Held, key: CacheKey) -> bool {
-        held.high == key.high() && self.low.load(Ordering::Relaxed) == key.low()
+    /// Half of an answer, without the lock.
+    fn may_hold(&self, key: CacheKey) -> bool {
+        self.low.load(Ordering::Relaxed) == key.low()
     }
 
+    /// Whether what is held, under the lock, is of this key: all of its 128 bits.
+    fn holds(&self, held: &Held, key: CacheKey) -> bool {
+        held.high == key.high() && self.may_hold(key)
+    }
+
+    /// Puts the entry in the place of one of the same key.
+    fn replace(&self, key: CacheKey, grant: &Arc<Grant>) -> bool {
+        self.put(key, grant, |held| held.is_some_and(|held| self.holds(held, key)))
+    }
+
+    /// Puts the entry here if this is the place that is wanted.
     fn put(
         &self,
         key: CacheKey,
         grant: &Arc<Grant>,
-        displaces: impl FnOnce(CacheKey, &Self, Option<&Held>) -> bool,
+        wanted: impl FnOnce(Option<&Held>) -> bool,
     ) -> bool {
         let mut held = self.held.lock();
-        if !displaces(key, self, held.as_ref()) {
+        if !wanted(held.as_ref()) {
             return false;
         }
         self.low.store(key.low(), Ordering::Relaxed);
