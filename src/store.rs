@@ -22,7 +22,7 @@ use crate::clock::deadline;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Catalogue, CredentialKey, TokenRow};
+pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, TokenRow};
 pub(crate) use failure::to_error;
 pub(crate) use session::{Batch, CommitError, Session};
 

@@ -65,7 +65,7 @@ impl Table {
     pub(super) fn insert(&self, key: CacheKey, grant: &Arc<Grant>) {
         let window = self.window(key);
         let put = |wanted: fn(Option<&Held>) -> bool| {
-            window.iter().any(|slot| slot.put(key, grant, |held| wanted(held)))
+            window.iter().any(|slot| slot.put(key, grant, wanted))
         };
         if window.iter().any(|slot| slot.may_hold(key) && slot.replace(key, grant)) {
             return;

@@ -10,7 +10,7 @@ use crate::live::Live;
 use crate::policy::judge_token;
 use crate::reason::DenialReason;
 use crate::request::is_b64token;
-use crate::store::{CredentialKey, TokenRow};
+use crate::store::{Authority, CredentialKey};
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenKind, TokenState};
 
@@ -77,9 +77,9 @@ impl Engine {
     ) -> anyhow::Result<Result<Arc<Grant>, Terms>> {
         let reader = self.store.reader()?;
         for _ in 0..MAX_LOOK_UPS {
-            let found = reader.catalogue().find(key)?;
-            let Some(row) = found.row else { return Ok(Err(terms)) };
-            match self.cache.admit(self.grant(row, terms), found.generation, keys_replaced) {
+            let Some(found) = reader.catalogue().authority(key)? else { return Ok(Err(terms)) };
+            let generation = found.generation;
+            match self.cache.admit(self.grant(found, terms), generation, keys_replaced) {
                 Admission::Current(grant) => return Ok(Ok(grant)),
                 Admission::Outdated(grant) => terms = grant.terms,
             }
@@ -87,31 +87,31 @@ impl Engine {
         anyhow::bail!("the token changes faster than it can be looked up")
     }
 
-    /// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
+    /// What is granted by the catalogue. The kind is that of the token presented: a JWT is a legacy one where it
     /// lacks the mark.
-    fn grant(&self, row: TokenRow, mut terms: Terms) -> Grant {
-        let kind = match row.kind {
+    fn grant(&self, found: Authority, mut terms: Terms) -> Grant {
+        let kind = match found.kind {
             TokenKind::Opaque => TokenKind::Opaque,
             _ if terms.marked => TokenKind::Jwt,
             _ => TokenKind::LegacyJwt,
         };
-        let ends_at = match (row.expires_at, terms.expires_at) {
+        let ends_at = match (found.expires_at, terms.expires_at) {
             (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
             (ours, theirs) => ours.or(theirs),
         };
         terms.audiences = self.lists.share(terms.audiences);
         Grant {
-            id: row.id,
-            owner: row.owner,
-            name: row.name,
+            id: found.id,
+            owner: found.owner,
+            name: found.name,
             kind,
-            scopes: self.lists.share(row.scopes.into()),
-            resource: row.resource,
-            expires_at: row.expires_at,
+            scopes: self.lists.share(found.scopes.into()),
+            resource: found.resource,
+            expires_at: found.expires_at,
             ends_at,
-            state: row.state,
+            state: found.state,
             terms,
-            live: Live::new(row.last_used_at),
+            live: Live::new(found.last_used_at),
         }
     }
 }

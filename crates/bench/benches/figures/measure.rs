@@ -27,35 +27,45 @@ impl Scale {
     }
 }
 
-/// Adds up the time of the parts that are to be measured.
-pub(crate) struct Stopwatch {
+/// Times of a thing and of its limit, taken by turns.
+pub(crate) struct Turns {
     clock: SystemClock,
-    total: Duration,
+    things: Vec<Duration>,
+    limits: Vec<Duration>,
 }
 
-impl Stopwatch {
+impl Turns {
     pub(crate) fn new() -> Self {
-        Self { clock: SystemClock::new(), total: Duration::ZERO }
+        Self { clock: SystemClock::new(), things: Vec::new(), limits: Vec::new() }
     }
 
-    pub(crate) fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn thing(&mut self, work: impl FnOnce()) {
         let start = self.clock.monotonic();
-        let done = work();
-        self.total += self.clock.monotonic() - start;
-        done
+        work();
+        self.things.push(self.clock.monotonic() - start);
     }
 
-    pub(crate) fn seconds(&self) -> f64 {
-        self.total.as_secs_f64()
+    pub(crate) fn limit(&mut self, work: impl FnOnce()) {
+        let start = self.clock.monotonic();
+        work();
+        self.limits.push(self.clock.monotonic() - start);
+    }
+
+    /// For a thing and a limit that say themselves how long they took.
+    pub(crate) fn push(&mut self, thing: Duration, limit: Duration) {
+        self.things.push(thing);
+        self.limits.push(limit);
+    }
+
+    /// Median to median: a turn that was interrupted counts for one turn, however long that took.
+    pub(crate) fn ratio(self) -> f64 {
+        let [thing, limit] = [self.things, self.limits].map(median);
+        eprintln!("turns of {thing:?} to {limit:?}");
+        thing.as_secs_f64() / limit.as_secs_f64()
     }
 }
 
-/// The median of the ratios of several rounds. A round measures both sides by turns, and returns the
-/// seconds of the thing and of its limit. The first round warms up.
-pub(crate) fn median_ratio(rounds: usize, mut round: impl FnMut() -> (f64, f64)) -> f64 {
-    round();
-    let ratio = |(thing, limit): (f64, f64)| thing / limit;
-    let mut ratios: Vec<f64> = (0..rounds).map(|_| ratio(round())).collect();
-    ratios.sort_by(f64::total_cmp);
-    ratios[ratios.len() / 2]
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
 }
