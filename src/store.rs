@@ -32,7 +32,7 @@ use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Catalogue, CredentialKey, TokenRow};
+pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, TokenRow};
 pub(crate) use checkpoint::Checkpointer;
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
