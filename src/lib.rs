@@ -101,6 +101,7 @@ mod secret;
 mod sketch;
 mod stats;
 mod store;
+mod sync;
 mod tally;
 mod thinning;
 mod throttle;

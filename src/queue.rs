@@ -8,13 +8,12 @@ mod work;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
-
 use crate::clock::{deadline, has_passed};
 use crate::error::{Error, ErrorKind};
 use crate::health::Health;
 use crate::record::Record;
 use crate::store::{Batch, Session};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 use state::{CHUNK, Phase, State};
@@ -243,3 +242,6 @@ impl Queue {
 fn lost() -> Error {
     Error::new(ErrorKind::Lost, "the tracker closed before the record could be stored")
 }
+
+#[cfg(all(test, model))]
+mod model;

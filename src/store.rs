@@ -7,6 +7,7 @@ mod dictionary;
 mod failure;
 mod fold;
 mod log;
+mod log_rows;
 mod retention;
 mod rollup;
 mod schema;

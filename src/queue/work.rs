@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use parking_lot::MutexGuard;
-
 use super::state::{MAX_SPARE, Phase, State, Trouble, Turn};
 use super::{Queue, Work};
 use crate::clock::has_passed;
 use crate::record::Record;
 use crate::store::Batch;
+use crate::sync::MutexGuard;
 
 impl Queue {
     /// Waits for something to do. Jobs come first, then upkeep that is due at `upkeep_at`, then a group that

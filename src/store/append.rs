@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::Result;
-use rusqlite::{CachedStatement, Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::dictionary::{Dictionary, Kind as Name};
 use super::log;
+use super::log_rows::{LogRows, NewRow, column};
 use super::rollup::{Progress, Tail};
 use crate::id_hash::IdHash;
 use crate::record::Record;
@@ -26,10 +27,6 @@ const MAX_GROWING: usize = 4_096;
 /// is, however few rows there are.
 const ROWS_A_GROUP: i64 = 4_096;
 
-const INSERT: &str = "INSERT INTO usage_log
-    (id, at, token_id, back, route, method, status, outcome, duration_us, response_bytes,
-     client_address, user_agent, cost, weight)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
 /// Sums stop at their largest value: an overflow would make a real number, which the column refuses.
 const GROW: &str = "UPDATE usage_log SET
     weight = min(coalesce(weight, 1) + ?2, 4294967295),
@@ -104,7 +101,7 @@ impl LogMemory {
             self.growing.clear();
         }
         let mut appending = Appending {
-            insert: transaction.prepare_cached(INSERT)?,
+            rows: LogRows::new(transaction)?,
             group: Group::starting(progress.next_id),
             next: progress.next_id,
             touched: Vec::new(),
@@ -151,7 +148,7 @@ impl LogMemory {
 /// One batch on its way into the log.
 struct Appending<'m, 'c> {
     transaction: &'c Connection,
-    insert: CachedStatement<'c>,
+    rows: LogRows<'c>,
     memory: &'m mut LogMemory,
     group: Group,
     next: i64,
@@ -190,6 +187,7 @@ impl Appending<'_, '_> {
         let fact = self.fact(record)?;
         let Some(kind) = Kind::of(record) else { return self.insert_row(record, &fact) };
         if let Some(Growing { id, fact: first }) = self.memory.growing.get(&kind).copied() {
+            self.rows.flush()?;
             let (bytes, cost) = (column(fact.response_bytes), column(fact.cost));
             let mut grow = self.transaction.prepare_cached(GROW)?;
             if grow.execute((id, record.weight, bytes, cost))? > 0 {
@@ -230,7 +228,6 @@ impl Appending<'_, '_> {
         })
     }
 
-    /// Bound by hand: a list of parameters costs a fifth more.
     fn insert_row(&mut self, record: &Record, fact: &Fact) -> Result<()> {
         let (id, at) = (self.next, record.at.as_micros());
         let batch = self.memory.batches;
@@ -240,24 +237,8 @@ impl Appending<'_, '_> {
             self.touched.push(record.token);
         }
         *head = Head { last_id: id, batch };
-        let insert = &mut self.insert;
-        insert.raw_bind_parameter(1, id)?;
-        insert.raw_bind_parameter(2, at)?;
-        insert.raw_bind_parameter(3, record.token.as_row())?;
-        insert.raw_bind_parameter(4, back)?;
-        insert.raw_bind_parameter(5, fact.route)?;
-        insert.raw_bind_parameter(6, fact.method)?;
-        insert.raw_bind_parameter(7, fact.status)?;
-        insert.raw_bind_parameter(8, fact.outcome.code())?;
-        insert.raw_bind_parameter(9, column(fact.duration_us))?;
-        insert.raw_bind_parameter(10, column(fact.response_bytes))?;
-        let (address, length) = record.client_address.map(log::address_bytes).unwrap_or_default();
-        let address = record.client_address.map(|_| &address[..length]);
-        insert.raw_bind_parameter(11, address)?;
-        insert.raw_bind_parameter(12, fact.user_agent)?;
-        insert.raw_bind_parameter(13, (fact.cost != 1).then_some(column(fact.cost)))?;
-        insert.raw_bind_parameter(14, (fact.weight != 1).then_some(column(fact.weight)))?;
-        insert.raw_execute()?;
+        let (token, address) = (record.token, record.client_address);
+        self.rows.push(NewRow { id, at, token, back, address, fact: *fact })?;
         if !self.group.is_empty() && self.group.hour() != record.at.hour() {
             self.note_group()?;
         }
@@ -270,6 +251,7 @@ impl Appending<'_, '_> {
 
     /// Writes what the rows come to. Returns the next id.
     fn finish(mut self) -> Result<i64> {
+        self.rows.flush()?;
         self.touched.sort_unstable();
         let mut set_head = self.transaction.prepare_cached(SET_HEAD)?;
         for token in &self.touched {
@@ -308,8 +290,4 @@ impl Appending<'_, '_> {
         }
         Ok(())
     }
-}
-
-fn column(sum: u64) -> i64 {
-    i64::try_from(sum).unwrap_or(i64::MAX)
 }

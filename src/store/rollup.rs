@@ -19,10 +19,10 @@ use crate::token::TokenId;
 
 /// Rows that may wait to be rolled up. A question about one token walks those of them that are its own, one
 /// about all walks all: a quarter of a microsecond each.
-const MAX_TAIL: u64 = 16_384;
+const MAX_TAIL: u64 = 32_768;
 
 /// Rows to roll up for each hour and token among them, before it is worth it: writing a sum costs about 2 µs.
-const ROWS_A_KEY: u64 = 16;
+const ROWS_A_KEY: u64 = 32;
 const MIN_TAIL: u64 = 256;
 
 /// Empty sums whose memory is kept.
