@@ -96,6 +96,7 @@ mod request;
 mod secret;
 mod stats;
 mod store;
+mod texts;
 mod throttle;
 mod ticket;
 mod timestamp;

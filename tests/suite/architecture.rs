@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// From the bottom up: a module imports from those before it in the list.
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "error", "clock", "timestamp", "secret", "token", "reason", "record", "query", "introspection", "path_filter",
+    "error", "clock", "texts", "timestamp", "secret", "token", "reason", "record", "query", "introspection", "path_filter",
     "durability", "health", "opaque", "jwt", "live", "identity", "request", "presence", "store",
     "cache", "policy", "throttle", "queue", "writer", "follower", "receipt", "ticket", "denial",
     "refusal", "usage", "engine", "tokens", "stats", "builder", "tracker",
