@@ -64,7 +64,7 @@ impl Clock for SystemClock {
         let now = Instant::now();
         let read = READ.get().and_then(|(at, micros)| {
             let since = now.checked_duration_since(at).filter(|since| *since < REREAD)?;
-            Some(micros + i64::from(since.subsec_micros()))
+            Some(micros.saturating_add(i64::from(since.subsec_micros())))
         });
         let micros = read.unwrap_or_else(|| {
             let wall = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
