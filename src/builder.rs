@@ -187,7 +187,7 @@ impl Builder {
         self
     }
 
-    /// How many tokens are kept for authentication without I/O, at about 800 bytes each.
+    /// How many tokens are kept for authentication without I/O, at about 500 bytes each.
     pub fn cache_capacity(mut self, tokens: usize) -> Self {
         self.cache_capacity = tokens;
         self

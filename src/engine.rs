@@ -164,11 +164,12 @@ impl Engine {
     }
 
     pub(crate) fn moment(&self) -> Moment {
-        Moment { wall: self.now(), monotonic: self.clock.monotonic() }
+        let (micros, monotonic) = self.clock.moment();
+        Moment { wall: Timestamp::from_micros(micros), monotonic }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from_micros(self.clock.unix_micros())
+        Timestamp::from(self.clock.now())
     }
 
     /// The answer, where it needs no look-up.

@@ -103,6 +103,7 @@ mod stats;
 mod store;
 mod sync;
 mod tally;
+mod texts;
 mod thinning;
 mod throttle;
 mod ticket;

@@ -12,6 +12,7 @@ use crate::reason::DenialReason;
 use crate::receipt::Receipt;
 use crate::record::{Outcome, Record};
 use crate::request::Facts;
+use crate::texts::shared;
 use crate::timestamp::{Timestamp, micros};
 use crate::token::TokenId;
 
@@ -99,13 +100,13 @@ impl Ticket {
     }
 
     pub(crate) fn set_route(&mut self, route: &str) {
-        self.route = Some(shortened(route, MAX_ROUTE).into());
+        self.route = Some(shared(shortened(route, MAX_ROUTE)));
     }
 
     pub(crate) fn set_user_agent(&mut self, agent: &[u8]) {
         // Cut first: a megabyte of agent is not to be converted for the sake of its start.
         let start = &agent[..agent.len().min(MAX_USER_AGENT)];
-        self.user_agent = Some(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT).into());
+        self.user_agent = Some(shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT)));
     }
 
     /// Settles with what [`Usage`](crate::Usage) says; a denial stays one.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// From the bottom up: a module imports from those before it in the list.
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "error", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "secret", "token", "reason",
+    "error", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "texts", "secret", "token", "reason",
     "record", "sketch", "tally", "thinning", "query", "introspection", "path_filter", "durability", "health",
     "opaque", "jwt", "live", "identity", "request", "presence", "store", "cache", "policy", "throttle", "queue",
     "upkeep", "checkpoints", "writer", "follower", "receipt", "ticket", "denial", "refusal", "usage", "engine",
