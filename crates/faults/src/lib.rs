@@ -1,0 +1,19 @@
+//! Proves that the accounts balance under every fault: child programs that record usage, faults that are
+//! done to them, and a ledger that holds what they were told against what the file has.
+//!
+//! `cargo test -p token-tracker-faults` runs the short form, `run-full.sh` the full one.
+
+mod child;
+mod entry;
+mod ledger;
+mod load;
+mod moment;
+mod scene;
+
+// The interface to tests and child programs is:
+pub use child::Child;
+pub use entry::{Ack, Entry};
+pub use ledger::{Audit, Ledger, Shared};
+pub use load::Load;
+pub use moment::{Deadline, at_us, eventually, pause};
+pub use scene::{Scene, alone, builder, mode, opaque, rounds, secret_of};

@@ -1,0 +1,6 @@
+//! The accounts balance under every fault, a file each.
+
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
+
+mod kill;
