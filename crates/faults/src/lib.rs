@@ -9,6 +9,8 @@ mod ledger;
 mod load;
 mod moment;
 mod scene;
+#[cfg(target_os = "linux")]
+mod shim;
 
 // The interface to tests and child programs is:
 pub use child::Child;
@@ -17,3 +19,5 @@ pub use ledger::{Audit, Ledger, Shared};
 pub use load::Load;
 pub use moment::{Deadline, at_us, eventually, pause};
 pub use scene::{Scene, alone, builder, mode, opaque, rounds, secret_of};
+#[cfg(target_os = "linux")]
+pub use shim::{Call, Failure, Shim};

@@ -149,12 +149,7 @@ fn record_one(
         }
     };
     let token = row_of_access(&access);
-    let usage = Usage::of(access)
-        .route("GET", ROUTES[serial as usize % ROUTES.len()])
-        .status(status_of(serial))
-        .response_bytes(u64::from(serial % 1_000))
-        .cost(serial);
-    let receipt = tracker.record(usage);
+    let receipt = tracker.record(Load::usage(Usage::of(access), serial));
     receipt.is_accepted().then(|| (token, serial, at_us(), receipt))
 }
 
@@ -185,6 +180,15 @@ pub(crate) fn status_of(serial: u32) -> u16 {
 }
 
 impl Load {
+    /// What the record of this serial says.
+    pub fn usage(usage: Usage, serial: u32) -> Usage {
+        usage
+            .route("GET", ROUTES[serial as usize % ROUTES.len()])
+            .status(status_of(serial))
+            .response_bytes(u64::from(serial % 1_000))
+            .cost(serial)
+    }
+
     /// Opens a tracker for this load.
     ///
     /// # Panics

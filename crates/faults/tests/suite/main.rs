@@ -3,4 +3,6 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+#[cfg(target_os = "linux")]
+mod failing_calls;
 mod kill;
