@@ -150,8 +150,13 @@ mod linux {
         fn record_one(&mut self, tracker: &TokenTracker, token: &Issued) -> (i64, u32, Receipt) {
             self.serial += 1;
             let access = tracker.authenticate(&token.secret).expect("a token that is known holds");
-            let usage = Load::usage(Usage::of(access), self.serial);
+            // A name that the file does not know yet: a commit that fails must not leave it half known.
+            let usage = Load::usage(Usage::of(access), self.serial).user_agent(self.agent());
             (secret_of(token).0, self.serial, tracker.record(usage))
+        }
+
+        fn agent(&self) -> String {
+            format!("agent {}", self.serial >> 1)
         }
 
         fn acknowledge(&self, (token, serial, receipt): (i64, u32, Receipt)) {
@@ -187,6 +192,9 @@ mod linux {
             assert!(!health.degraded && !health.poisoned, "{health:?}");
             assert_eq!((health.accepted, health.dropped), (health.stored, 0), "{health:?}");
             self.ledger.copy().assert_balances(&self.database, tracker);
+            let latest = tracker.stats().all().recent(50).expect("it can be asked");
+            let named = latest.iter().any(|record| record.user_agent == Some(self.agent()));
+            assert!(named, "a name is not what was said: {:?}", latest.first());
         }
     }
 
