@@ -4,10 +4,14 @@
 //! `cargo test -p token-tracker-faults` runs the short form, `run-full.sh` the full one.
 
 mod child;
+#[cfg(target_os = "linux")]
+mod compile;
 mod entry;
 mod ledger;
 mod load;
 mod moment;
+#[cfg(target_os = "linux")]
+mod mount;
 mod scene;
 #[cfg(target_os = "linux")]
 mod shim;
@@ -18,6 +22,8 @@ pub use entry::{Ack, Entry};
 pub use ledger::{Audit, Ledger, Shared};
 pub use load::Load;
 pub use moment::{Deadline, at_us, eventually, pause};
+#[cfg(target_os = "linux")]
+pub use mount::{Ext4, Filler, Tmpfs};
 pub use scene::{Scene, alone, builder, mode, opaque, rounds, secret_of};
 #[cfg(target_os = "linux")]
 pub use shim::{Call, Failure, Shim};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use token_tracker::{AuthError, Receipt, TokenTracker, Usage};
 
@@ -26,6 +27,9 @@ pub struct Load {
 
 /// Records that are handed in before the first is waited for.
 const BURST: u32 = 8;
+
+/// How long a record is waited for: longer than any fault lasts.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Load {
     /// As arguments of a program.
@@ -92,7 +96,7 @@ impl Load {
             for (token, serial, at_us, receipt) in burst {
                 // Enqueued is acknowledged in the first mode: the moment counts at which it was.
                 let waited = self.durability != "buffered";
-                if receipt.wait().is_ok() {
+                if receipt.wait_for(PATIENCE).is_ok() {
                     let at_us = if waited { crate::moment::at_us() } else { at_us };
                     enter(Entry::Recorded(Ack { token, serial, at_us }));
                 }
@@ -164,7 +168,7 @@ fn present_revoked(
         Ok(access) => unreachable!("a revoked token is let through: {access:?}"),
         Err(AuthError::Denied(denied)) => {
             let receipt = tracker.record(Usage::of(denied));
-            if receipt.is_accepted() && waits && receipt.wait().is_ok() {
+            if receipt.is_accepted() && waits && receipt.wait_for(PATIENCE).is_ok() {
                 enter(Entry::Denied(row));
             }
         }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::compile::compile;
+
 /// Input/output error, as the kernel numbers it.
 const EIO: i64 = 5;
 
@@ -60,13 +62,7 @@ impl Shim {
     pub fn load_into(&self, command: &mut Command, database: &Path) {
         let library = self.path.with_extension("so");
         if !library.exists() {
-            let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("shim/shim.c");
-            let mut compiler = Command::new("cc");
-            compiler.args(["-shared", "-fPIC", "-O2", "-o"]).arg(&library).arg(source).arg("-ldl");
-            assert!(
-                compiler.status().is_ok_and(|status| status.success()),
-                "a C compiler is needed"
-            );
+            compile("shim.c", &["-shared", "-fPIC"], &library);
         }
         command
             .env("LD_PRELOAD", library)

@@ -5,4 +5,9 @@
 
 #[cfg(target_os = "linux")]
 mod failing_calls;
+#[cfg(target_os = "linux")]
+mod full_disk;
 mod kill;
+mod ordeal;
+#[cfg(target_os = "linux")]
+mod read_only;
