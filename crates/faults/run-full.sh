@@ -4,4 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export FAULTS=full
-exec cargo test --release -p token-tracker-faults -- --nocapture "$@"
+# Mounts of a run that is killed go with it.
+within=()
+if unshare --mount true 2>/dev/null; then within=(unshare --mount); fi
+exec "${within[@]}" cargo test --release -p token-tracker-faults -- --nocapture "$@"

@@ -106,6 +106,12 @@ impl Ledger {
         self.notes.extend(other.notes);
     }
 
+    /// Without denials and the catalogue.
+    #[must_use]
+    pub fn records_only(self) -> Self {
+        Self { records: self.records, ..Self::default() }
+    }
+
     /// Strikes out what a mode allowed to be lost, so that it is not found missing again.
     pub fn strike(&mut self, lost: &[Ack]) {
         self.records.retain(|ack| !lost.contains(ack));

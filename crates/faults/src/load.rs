@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use token_tracker::{AuthError, Receipt, TokenTracker, Usage};
+use token_tracker::{AuthError, ErrorKind, Receipt, TokenTracker, Usage};
 
 use crate::entry::{Ack, Entry};
 use crate::moment::{at_us, pause};
@@ -27,9 +27,6 @@ pub struct Load {
 
 /// Records that are handed in before the first is waited for.
 const BURST: u32 = 8;
-
-/// How long a record is waited for: longer than any fault lasts.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Load {
     /// As arguments of a program.
@@ -96,7 +93,7 @@ impl Load {
             for (token, serial, at_us, receipt) in burst {
                 // Enqueued is acknowledged in the first mode: the moment counts at which it was.
                 let waited = self.durability != "buffered";
-                if receipt.wait_for(PATIENCE).is_ok() {
+                if waits_out(&receipt, stop) {
                     let at_us = if waited { crate::moment::at_us() } else { at_us };
                     enter(Entry::Recorded(Ack { token, serial, at_us }));
                 }
@@ -132,11 +129,25 @@ impl Load {
                 enter(Entry::Revoked(row));
             }
             for _ in 0..number % 20 {
-                present_revoked(tracker, &secret, row, self.durability != "buffered", enter);
+                present_revoked(tracker, &secret, row, self.durability != "buffered", stop, enter);
             }
             pause(2);
         }
     }
+}
+
+/// Whether a record is acknowledged, for as long as a fault may last.
+fn waits_out(receipt: &Receipt, stop: &AtomicBool) -> bool {
+    let last_chance = Duration::from_secs(3);
+    for _ in 0..300 {
+        match receipt.wait_for(Duration::from_millis(100)) {
+            Ok(()) => return true,
+            Err(error) if error.kind() == ErrorKind::Lost => return false,
+            Err(_) if stop.load(Ordering::Relaxed) => return receipt.wait_for(last_chance).is_ok(),
+            Err(_) => {}
+        }
+    }
+    false
 }
 
 fn record_one(
@@ -162,13 +173,14 @@ fn present_revoked(
     secret: &str,
     row: i64,
     waits: bool,
+    stop: &AtomicBool,
     enter: &(dyn Fn(Entry) + Sync),
 ) {
     match tracker.authenticate(secret) {
         Ok(access) => unreachable!("a revoked token is let through: {access:?}"),
         Err(AuthError::Denied(denied)) => {
             let receipt = tracker.record(Usage::of(denied));
-            if receipt.is_accepted() && waits && receipt.wait_for(PATIENCE).is_ok() {
+            if receipt.is_accepted() && waits && waits_out(&receipt, stop) {
                 enter(Entry::Denied(row));
             }
         }

@@ -10,4 +10,6 @@ mod full_disk;
 mod kill;
 mod ordeal;
 #[cfg(target_os = "linux")]
+mod power;
+#[cfg(target_os = "linux")]
 mod read_only;

@@ -55,7 +55,11 @@ pub(crate) fn endure(mode: &str, database: &Path, strike: impl FnOnce(), heal: i
         eventually("the fault is felt", || tracker.health().degraded);
         judge_during(&tracker, &known, &new);
         fault.heal();
-        eventually("it works again", || !tracker.health().degraded);
+        let recovery = Deadline::after(Duration::from_secs(10));
+        while tracker.health().degraded {
+            assert!(!recovery.is_over(), "it does not recover: {:?}", tracker.health());
+            pause(5);
+        }
         pause(50);
         drop(_stop);
         working.join().unwrap();
