@@ -58,10 +58,13 @@ impl Child {
     /// Where it does not, or ends before it does.
     pub fn await_note(&mut self, note: &str) {
         eventually(note, || {
-            let said = self.ledger.has_note(note);
             let ended = self.process.try_wait().expect("it is ours").is_some();
-            assert!(said || !ended || self.settle(), "it ended before it said {note:?}");
-            said || self.ledger.has_note(note)
+            if ended {
+                self.settle();
+            }
+            let said = self.ledger.has_note(note);
+            assert!(said || !ended, "it ended before it said {note:?}");
+            said
         });
     }
 
@@ -73,12 +76,6 @@ impl Child {
         eventually("records are acknowledged", || {
             self.ledger.with(|ledger| ledger.records.len()) >= count
         });
-    }
-
-    /// Its process id.
-    #[must_use]
-    pub fn id(&self) -> u32 {
-        self.process.id()
     }
 
     /// Kills it, as `kill -9` does, and reads what it said to its end.
@@ -105,8 +102,10 @@ impl Child {
         }
     }
 
-    fn settle(&mut self) -> bool {
-        self.reader.take().is_none_or(|reader| reader.join().is_ok())
+    fn settle(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("every line was one of the ledger");
+        }
     }
 }
 
@@ -114,4 +113,15 @@ impl Drop for Child {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// Asks it to end, by the signal for that.
+///
+/// # Panics
+/// Where the signal cannot be sent.
+#[cfg(unix)]
+pub fn terminate(child: &Child) {
+    let mut command = Command::new("kill");
+    command.args(["-TERM", &child.process.id().to_string()]);
+    assert!(command.status().is_ok_and(|status| status.success()), "it is there to be asked");
 }

@@ -17,7 +17,7 @@ mod scene;
 mod shim;
 
 // The interface to tests and child programs is:
-pub use child::Child;
+pub use child::{Child, terminate};
 pub use entry::{Ack, Entry};
 pub use ledger::{Audit, Ledger, Shared};
 pub use load::Load;

@@ -8,8 +8,10 @@ mod failing_calls;
 #[cfg(target_os = "linux")]
 mod full_disk;
 mod kill;
+mod locks;
 mod ordeal;
 #[cfg(target_os = "linux")]
 mod power;
+mod processes;
 #[cfg(target_os = "linux")]
 mod read_only;
