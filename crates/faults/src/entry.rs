@@ -1,6 +1,7 @@
 //! What a child tells its parent: one line each, written at once, so that a kill cuts none in half.
 
 use std::fmt;
+use std::io::Write;
 use std::str::FromStr;
 
 /// A record that was acknowledged.
@@ -71,4 +72,14 @@ impl FromStr for Entry {
         };
         entry.ok_or_else(unread)
     }
+}
+
+/// Tells the parent, in one write: a line is there or not.
+///
+/// # Panics
+/// Where the parent is gone.
+pub fn say(entry: &Entry) {
+    let mut output = std::io::stdout().lock();
+    output.write_all(format!("{entry}\n").as_bytes()).expect("the parent listens");
+    output.flush().expect("the parent listens");
 }

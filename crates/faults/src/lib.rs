@@ -18,7 +18,7 @@ mod shim;
 
 // The interface to tests and child programs is:
 pub use child::{Child, terminate};
-pub use entry::{Ack, Entry};
+pub use entry::{Ack, Entry, say};
 pub use ledger::{Audit, Ledger, Shared};
 pub use load::Load;
 pub use moment::{Deadline, at_us, eventually, pause};

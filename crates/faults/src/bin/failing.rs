@@ -17,7 +17,7 @@ mod linux {
     use rusqlite::Connection;
     use token_tracker::{ErrorKind, Issued, Receipt, TokenTracker, Usage};
     use token_tracker_faults::{
-        Ack, Call, Entry, Failure, Load, Shared, Shim, at_us, builder, eventually, opaque,
+        Ack, Call, Entry, Failure, Load, Shared, Shim, at_us, builder, eventually, opaque, say,
         secret_of,
     };
 
@@ -58,12 +58,7 @@ mod linux {
             "commit" => service.commits(),
             _ => service.opens(),
         };
-        println(&Entry::Note(format!("calls {calls}")));
-    }
-
-    #[allow(clippy::print_stdout, reason = "the parent listens")]
-    fn println(entry: &Entry) {
-        println!("{entry}");
+        say(&Entry::Note(format!("calls {calls}")));
     }
 
     impl Service {

@@ -7,7 +7,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use token_tracker_faults::{Entry, pause};
+use token_tracker_faults::{Entry, pause, say};
 
 fn main() {
     let mut args = std::env::args().skip(1);
@@ -32,7 +32,7 @@ fn main() {
         }
         _ => unreachable!("there is no act {act:?}"),
     };
-    say("done");
+    say(&Entry::Note("done".to_owned()));
     while held.is_some() {
         pause(1_000);
     }
@@ -49,12 +49,4 @@ fn overwrite(path: &str, at: u64, with: &str) {
     file.seek(SeekFrom::Start(at)).expect("it is there");
     file.write_all(&bytes.expect("they are hexadecimal")).expect("it is written");
     file.flush().expect("it is written");
-}
-
-fn say(word: &str) {
-    let mut output = std::io::stdout().lock();
-    output
-        .write_all(format!("{}\n", Entry::Note(word.to_owned())).as_bytes())
-        .expect("it is heard");
-    output.flush().expect("it is heard");
 }

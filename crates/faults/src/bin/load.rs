@@ -1,10 +1,9 @@
 //! A service under load, that tells its parent what was acknowledged. It is killed, or told to end.
 
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use token_tracker_faults::{Entry, Load};
+use token_tracker_faults::{Entry, Load, say};
 
 fn main() {
     let load =
@@ -13,15 +12,8 @@ fn main() {
     signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&stop))
         .expect("the signal can be waited for");
     let tracker = load.open();
-    say(Entry::Note("ready".to_owned()));
-    load.run(&tracker, &stop, &say);
+    say(&Entry::Note("ready".to_owned()));
+    load.run(&tracker, &stop, &|entry| say(&entry));
     tracker.close().expect("it closes");
-    say(Entry::Note(format!("last_used_writes {}", tracker.health().last_used_writes)));
-}
-
-/// In one write: a line is whole or not there.
-fn say(entry: Entry) {
-    let mut output = std::io::stdout().lock();
-    output.write_all(format!("{entry}\n").as_bytes()).expect("the parent listens");
-    output.flush().expect("the parent listens");
+    say(&Entry::Note(format!("last_used_writes {}", tracker.health().last_used_writes)));
 }

@@ -9,9 +9,11 @@ mod failing_calls;
 mod full_disk;
 mod kill;
 mod locks;
+mod open_files;
 mod ordeal;
 #[cfg(target_os = "linux")]
 mod power;
 mod processes;
 #[cfg(target_os = "linux")]
 mod read_only;
+mod shutdown;
