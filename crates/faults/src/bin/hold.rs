@@ -3,7 +3,7 @@
 //! Files are harmed from here too: a process that opens and closes a database by hand loses its own locks.
 
 use std::fs::OpenOptions;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -20,14 +20,11 @@ fn main() {
             connection.execute_batch(&next()).expect("it is done");
             Some(connection)
         }
-        "overwrite" => {
+        "swap" => {
             let at = next().parse().expect("a place");
-            overwrite(&path, at, &next());
-            None
-        }
-        "truncate" => {
-            let file = OpenOptions::new().write(true).open(path).expect("it opens");
-            file.set_len(next().parse().expect("a length")).expect("it is cut");
+            if !swap(&path, at, &bytes(&next()), &bytes(&next())) {
+                say(&Entry::Note("not as expected".to_owned()));
+            }
             None
         }
         _ => unreachable!("there is no act {act:?}"),
@@ -38,15 +35,21 @@ fn main() {
     }
 }
 
-/// Writes bytes, given in hexadecimal, where others were.
-fn overwrite(path: &str, at: u64, with: &str) {
-    let byte = |digits: &[u8]| {
-        let digits = std::str::from_utf8(digits).ok()?;
-        u8::from_str_radix(digits, 16).ok()
-    };
-    let bytes: Option<Vec<u8>> = with.as_bytes().chunks(2).map(byte).collect();
+/// Writes bytes where others are expected, and nothing where they are not.
+fn swap(path: &str, at: u64, expected: &[u8], with: &[u8]) -> bool {
     let mut file = OpenOptions::new().read(true).write(true).open(path).expect("it opens");
+    let mut found = vec![0; expected.len()];
     file.seek(SeekFrom::Start(at)).expect("it is there");
-    file.write_all(&bytes.expect("they are hexadecimal")).expect("it is written");
-    file.flush().expect("it is written");
+    file.read_exact(&mut found).expect("it can be read");
+    if found == expected {
+        file.seek(SeekFrom::Start(at)).expect("it is there");
+        file.write_all(with).expect("it can be written");
+    }
+    found == expected
+}
+
+/// Bytes in hexadecimal.
+fn bytes(digits: &str) -> Vec<u8> {
+    let byte = |digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok();
+    digits.as_bytes().chunks(2).map(byte).collect::<Option<_>>().expect("they are hexadecimal")
 }
