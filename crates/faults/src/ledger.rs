@@ -106,6 +106,11 @@ impl Ledger {
         self.notes.extend(other.notes);
     }
 
+    /// Whatever began later may have happened or not.
+    pub fn excuse(&mut self, later: Self) {
+        self.revoking.extend(later.revoking);
+    }
+
     /// Without denials and the catalogue.
     #[must_use]
     pub fn records_only(self) -> Self {
