@@ -17,8 +17,8 @@ mod linux {
     use rusqlite::Connection;
     use token_tracker::{ErrorKind, Issued, Receipt, TokenTracker, Usage};
     use token_tracker_faults::{
-        Ack, Call, Entry, Failure, Load, Shared, Shim, at_us, builder, eventually, opaque, say,
-        secret_of,
+        Ack, Call, Deadline, Entry, Failure, Load, Shared, Shim, at_us, builder, eventually,
+        opaque, pause, say, secret_of,
     };
 
     /// More calls than any of this makes: that it ends is part of what is proved.
@@ -111,6 +111,7 @@ mod linux {
                 service.shim.arm(service.call, nth, service.failure);
                 tracker.close().expect("what waits is written when the fault is over");
                 drop(tracker);
+                service.await_the_last_connection();
                 service.shim.disarm();
                 waiting.into_iter().for_each(|waiting| service.acknowledge(waiting));
                 let tracker = service.open();
@@ -118,6 +119,16 @@ mod linux {
                 service.assert_recovered(&tracker);
                 tracker.close().expect("it closes");
             })
+        }
+
+        /// Connections may close on a thread of the pool's: the last one writes the log back and removes it,
+        /// if that does not fail.
+        fn await_the_last_connection(&self) {
+            let log = format!("{}-wal", self.database.display());
+            let deadline = Deadline::after(Duration::from_millis(200));
+            while Path::new(&log).exists() && !deadline.is_over() {
+                pause(2);
+            }
         }
 
         fn until_out_of_reach(&mut self, mut work: impl FnMut(&mut Self, u64)) -> u64 {
