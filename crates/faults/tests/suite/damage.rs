@@ -4,13 +4,16 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use token_tracker::{AuthError, ErrorKind, Issued, TokenTracker, Usage};
+use token_tracker::{AuthError, ErrorKind, Issued, TokenTracker, TokenUpdate, Usage};
 use token_tracker_faults::{
     Ack, Child, Entry, Load, Scene, Shared, alone, at_us, builder, eventually, opaque, pause,
     rounds, secret_of,
 };
 
 const PAGE: usize = 4_096;
+
+/// A page in the log, with its header.
+const FRAME: usize = 24 + PAGE;
 
 /// A file with tokens, half of them revoked, and records; all in the database and nothing beside it.
 struct Good {
@@ -128,12 +131,11 @@ fn damaged_page_found_when_opening_lets_in_nobody_who_was_revoked() {
     assert!(refused > 0 && unknown > 0, "the damage is not where anybody looks");
 }
 
-/// Damages a page of a file that is open, from another process; or makes it good again.
-fn swap(database: &Path, page: usize, from: &[u8], to: &[u8]) -> bool {
+/// Damages a file that is open, from another process; or makes it good again.
+fn swap(file: &Path, place: usize, from: &[u8], to: &[u8]) -> bool {
     let hexadecimal = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    let place = (page * PAGE).to_string();
-    let path = database.to_str().unwrap().to_owned();
-    let args = ["swap".to_owned(), path, place, hexadecimal(from), hexadecimal(to)];
+    let path = file.to_str().unwrap().to_owned();
+    let args = ["swap".to_owned(), path, place.to_string(), hexadecimal(from), hexadecimal(to)];
     let mut child = Child::start(env!("CARGO_BIN_EXE_hold"), &args);
     assert!(child.finish(Duration::from_secs(20)).success());
     !child.ledger().has_note("not as expected")
@@ -155,7 +157,7 @@ fn page_damaged_while_in_use_lets_in_nobody_who_was_revoked_and_heals() {
         let now = std::fs::read(&database).unwrap();
         let place = page * PAGE..(page + 1) * PAGE;
         let (from, to) = (&now[place.clone()], garbage(round, &now[place.clone()]));
-        assert!(swap(&database, page, from, &to), "nobody writes at present");
+        assert!(swap(&database, place.start, from, &to), "nobody writes at present");
         unknown += good.judge(&tracker);
         let issued = &good.living[0];
         if let Ok(access) = tracker.authenticate(&issued.secret) {
@@ -163,14 +165,14 @@ fn page_damaged_while_in_use_lets_in_nobody_who_was_revoked_and_heals() {
             let receipt = tracker.record(Load::usage(Usage::of(access), serial));
             unstored += u32::from(receipt.wait_for(Duration::from_millis(200)).is_err());
             // It is stored when the page is good again, at the latest.
-            swap(&database, page, &to, from);
+            swap(&database, place.start, &to, from);
             receipt.wait_for(Duration::from_secs(15)).unwrap_or_else(|error| {
                 panic!("page {page}: not healed: {error}, {:?}", tracker.health())
             });
             let token = secret_of(issued).0;
             good.ledger.enter(Entry::Recorded(Ack { token, serial, at_us: at_us() }));
         } else {
-            swap(&database, page, &to, from);
+            swap(&database, place.start, &to, from);
         }
         eventually("what was read is forgotten", || good.judge(&tracker) == 0);
         eventually("it is flushed", || tracker.flush().is_ok());
@@ -178,6 +180,41 @@ fn page_damaged_while_in_use_lets_in_nobody_who_was_revoked_and_heals() {
         tracker.close().unwrap();
     }
     eprintln!("{pages} pages: {unknown} answers unknown, {unstored} records had to wait");
+}
+
+#[test]
+fn log_damaged_while_in_use_lets_in_nobody_who_was_revoked_and_heals() {
+    let _alone = alone();
+    let mut good = Good::new();
+    let database = good.scene.database();
+    let log = good.scene.directory().join("tokens.db-wal");
+    let tracker = builder("committed").open(&database).unwrap();
+    // Of the living and of the revoked there are pages in the log alone.
+    for (at, issued) in good.living.iter().enumerate() {
+        let update = TokenUpdate::new().tags([format!("tag {at}")]);
+        tracker.tokens().update(issued.token.id, update).unwrap();
+        let issued = opaque(&tracker, &format!("late {at}"));
+        tracker.tokens().revoke(issued.token.id, "").unwrap();
+        good.revoked.push(issued);
+    }
+    let frames = (std::fs::metadata(&log).unwrap().len() as usize - 32) / FRAME;
+    let mut unknown = 0;
+    for (round, frame) in (frames.saturating_sub(rounds(8, 100) as usize)..frames).enumerate() {
+        let now = std::fs::read(&log).unwrap();
+        let start = 32 + frame * FRAME + 24;
+        let (from, to) = (&now[start..start + PAGE], garbage(round, &now[start..start + PAGE]));
+        assert!(swap(&log, start, from, &to), "nobody writes at present");
+        let late = builder("committed").without_usage_recording().without_last_used();
+        // Whoever comes now reads what is damaged.
+        let judged = late.open(&database).map(|late| good.judge(&late));
+        swap(&log, start, &to, from);
+        unknown += judged.unwrap_or(1);
+        good.ledger.copy().assert_balances(&database, &tracker);
+    }
+    assert!(unknown > 0, "the damage is not where anybody looks");
+    let access = tracker.authenticate(&good.living[0].secret).unwrap();
+    tracker.record(Usage::of(access)).wait().unwrap();
+    good.ledger.copy().assert_balances(&database, &tracker);
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub(crate) fn endure(mode: &str, database: &Path, strike: impl FnOnce(), heal: i
     std::thread::scope(|scope| {
         let mut fault = Healed { heal, done: false };
         let working = scope.spawn(|| load.run(&tracker, &stop, &|entry| ledger.enter(entry)));
-        let _stop = Stop(&stop);
+        let stopping = Stop(&stop);
         eventually("there is a load", || ledger.with(|ledger| ledger.records.len()) >= 100);
         strike();
         eventually("the fault is felt", || tracker.health().degraded);
@@ -61,7 +61,7 @@ pub(crate) fn endure(mode: &str, database: &Path, strike: impl FnOnce(), heal: i
             pause(5);
         }
         pause(50);
-        drop(_stop);
+        drop(stopping);
         working.join().unwrap();
     });
     tracker.flush().unwrap();
