@@ -1,0 +1,29 @@
+//! Proves that the accounts balance under every fault: child programs that record usage, faults that are
+//! done to them, and a ledger that holds what they were told against what the file has.
+//!
+//! `cargo test -p token-tracker-faults` runs the short form, `run-full.sh` the full one.
+
+mod child;
+#[cfg(target_os = "linux")]
+mod compile;
+mod entry;
+mod ledger;
+mod load;
+mod moment;
+#[cfg(target_os = "linux")]
+mod mount;
+mod scene;
+#[cfg(target_os = "linux")]
+mod shim;
+
+// The interface to tests and child programs is:
+pub use child::{Child, terminate};
+pub use entry::{Ack, Entry, say};
+pub use ledger::{Audit, Ledger, Shared};
+pub use load::Load;
+pub use moment::{Deadline, at_us, eventually, pause};
+#[cfg(target_os = "linux")]
+pub use mount::{Ext4, Filler, Tmpfs};
+pub use scene::{Scene, alone, builder, mode, opaque, rounds, secret_of};
+#[cfg(target_os = "linux")]
+pub use shim::{Call, Failure, Shim};
