@@ -10,7 +10,7 @@ use crate::material::{Database, builder};
 use crate::measure::{Figure, Scale};
 use crate::percentiles::Calls;
 use crate::traffic::Traffic;
-use crate::volume::million;
+use crate::volume::{RECORDS, million};
 
 pub(crate) const FIGURES: &[Figure] =
     &[Figure { name: "prune_stall_p999", unit: "ratio", measure: stall }];
@@ -34,8 +34,14 @@ fn stall(scale: Scale) -> f64 {
         steadily(&tracker, before, &mut undisturbed, || false);
         clock.advance(BEYOND_RETENTION);
         while_pruning(&tracker, |is_over| steadily(&tracker, &mut usages, &mut pruning, is_over));
+        assert_eq!(oldest_row(&database), RECORDS as i64 + 1, "the million is gone");
     }
     pruning.percentile(999).as_secs_f64() / undisturbed.percentile(999).as_secs_f64()
+}
+
+fn oldest_row(database: &Database) -> i64 {
+    let oldest = "SELECT min(id) FROM usage_log";
+    database.connect().query_row(oldest, [], |row| row.get(0)).unwrap()
 }
 
 fn while_pruning(tracker: &TokenTracker, work: impl FnOnce(&dyn Fn() -> bool)) {
