@@ -27,7 +27,7 @@ use crate::tracker::TokenTracker;
 /// | [`durability`](Self::durability) | `Buffered` | |
 /// | [`commit_window`](Self::commit_window) | 200 ms | 100 ms to 1 s |
 /// | [`queue_capacity`](Self::queue_capacity) | 65,536 records | 1 to 16,777,216 |
-/// | [`group_size`](Self::group_size) | 4,096 records | 1 to 65,536 |
+/// | [`group_size`](Self::group_size) | 8,192 records | 1 to 65,536 |
 /// | [`without_usage_recording`](Self::without_usage_recording) | recording on | |
 /// | [`without_last_used`](Self::without_last_used) | tracking on | |
 /// | [`last_used_interval`](Self::last_used_interval) | 5 minutes | 1 second to 24 hours |
@@ -87,7 +87,7 @@ impl Builder {
             durability: Durability::default(),
             commit_window: Duration::from_millis(200),
             queue_capacity: 65_536,
-            group_size: 4_096,
+            group_size: 8_192,
             recording: true,
             last_used: true,
             last_used_interval: Duration::from_secs(300),

@@ -4,60 +4,47 @@
 //! * Every change of authority has a generation, and is applied here before its commit starts.
 //! * A look-up that read the store before that may not be inserted, and a refusal that it could not see
 //!   is laid over what it read.
-//! * All cached forms of a token share one [`Live`], which a change retires.
+//! * Every form of a token that may be cached is known by the token's number, and a change retires them
+//!   all ([`Live`](crate::live::Live)).
+
+mod table;
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::collections::hash_map::Entry::{Occupied, Vacant};
+use std::hash::Hasher;
+use std::sync::{Arc, Weak};
 
-use lru::LruCache;
 use parking_lot::Mutex;
-use siphasher::sip128::{Hasher128, SipHasher24};
+use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::error::Error;
-use crate::identity::Identity;
-use crate::jwt::Terms;
-use crate::live::Live;
+use crate::identity::Grant;
 use crate::secret::random;
-use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenState};
-
-/// Enough that two threads rarely meet at one lock; measured: one lock gives two threads nothing.
-const SHARDS: usize = 16;
+use table::Table;
 
 /// Refusals kept beyond their commit. They matter only to look-ups that began before it.
 const MAX_REFUSALS: usize = 4_096;
 
-/// A token that was verified and looked up: everything needed to judge its next request.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) identity: Identity,
-    pub(crate) state: TokenState,
-    pub(crate) terms: Terms,
-}
-
 /// The name of a token text in this process: a keyed hash that nobody outside can aim at. Plain tokens
-/// are not kept.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+/// are not kept. Two texts of one key would be one token: all 128 bits count.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct CacheKey(u128);
 
 /// What may be made of a look-up.
 #[derive(Debug)]
 pub(crate) enum Admission {
-    /// The state to go by, where a change refused the token that the look-up could not see yet, and the
-    /// version to cache it under: retired from the start where it may not be cached.
-    Current(Arc<Live>, Option<TokenState>),
+    /// To be judged by, in the state that a change gave it which the look-up could not see yet. Retired
+    /// from the start where it may not be cached.
+    Current(Arc<Grant>),
     /// Read too long ago: look it up again.
-    Outdated,
+    Outdated(Box<Grant>),
 }
-
-type Shard = Mutex<LruCache<CacheKey, Arc<Entry>, BuildHasherDefault<KeyHasher>>>;
 
 pub(crate) struct Cache {
     keys: (u64, u64),
-    shards: Box<[Shard]>,
-    /// Decides what may be cached. Never held together with a shard.
+    table: Table,
+    /// Decides what may be cached. Never held together with a slot of the table.
     gate: Mutex<Gate>,
 }
 
@@ -68,12 +55,18 @@ struct Gate {
     pending: u64,
     /// Counts replacements of keys: what was verified before the last is not cached.
     keys_replaced: u64,
-    /// The current version of each token that is cached anywhere.
-    tokens: HashMap<TokenId, Arc<Live>>,
+    /// Everything that was admitted to be cached and is held by anybody, by its token.
+    tokens: HashMap<TokenId, Forms>,
     tokens_kept: usize,
     refusals: HashMap<TokenId, Refusal>,
     /// Refusals up to here were let go, so that what was read before is worth nothing.
     horizon: u64,
+}
+
+/// What was admitted of one token: one look-up for each of its texts that are in use, as a rule.
+enum Forms {
+    One(Weak<Grant>),
+    Several(Vec<Weak<Grant>>),
 }
 
 struct Refusal {
@@ -91,11 +84,9 @@ impl Cache {
         let random = random::<16>()?;
         let (low, high) = random.split_at(8);
         let half = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("a half is 8 bytes"));
-        let share = NonZeroUsize::new(capacity.div_ceil(SHARDS)).unwrap_or(NonZeroUsize::MIN);
-        let shard = || Mutex::new(LruCache::with_hasher(share, BuildHasherDefault::default()));
         Ok(Self {
             keys: (half(low), half(high)),
-            shards: std::iter::repeat_with(shard).take(SHARDS).collect(),
+            table: Table::new(capacity),
             gate: Mutex::new(Gate {
                 generation: 0,
                 pending: 0,
@@ -109,31 +100,27 @@ impl Cache {
     }
 
     pub(crate) fn key(&self, token: &str) -> CacheKey {
-        let mut hasher = SipHasher24::new_with_keys(self.keys.0, self.keys.1);
+        let mut hasher = SipHasher13::new_with_keys(self.keys.0, self.keys.1);
         hasher.write(token.as_bytes());
         CacheKey(hasher.finish128().as_u128())
     }
 
     /// The entry of a token, if its authority has not changed since.
-    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<Entry>> {
-        let entry = self.shard(key).lock().get(&key).map(Arc::clone);
-        entry.filter(|entry| entry.identity.live.is_current())
+    pub(crate) fn get(&self, key: CacheKey) -> Option<Arc<Grant>> {
+        let grant = self.table.get(key).filter(|grant| grant.live.is_current())?;
+        grant.live.mark_use();
+        Some(grant)
     }
 
-    pub(crate) fn insert(&self, key: CacheKey, entry: Arc<Entry>) {
-        if entry.identity.live.is_current() {
-            let replaced = self.shard(key).lock().push(key, entry);
-            drop(replaced);
+    pub(crate) fn insert(&self, key: CacheKey, grant: &Arc<Grant>) {
+        if grant.live.is_current() {
+            self.table.insert(key, grant);
         }
     }
 
     /// How many tokens are cached, the retired ones among them.
     pub(crate) fn len(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().len()).sum()
-    }
-
-    fn shard(&self, key: CacheKey) -> &Shard {
-        &self.shards[(key.0 >> 124) as usize % SHARDS]
+        self.table.len()
     }
 
     /// How often keys were replaced. To be asked before the keys are.
@@ -145,30 +132,28 @@ impl Cache {
     pub(crate) fn forget_verified(&self) {
         let mut gate = self.gate.lock();
         gate.keys_replaced += 1;
-        gate.tokens.drain().for_each(|(_, live)| live.retire());
+        gate.tokens.drain().for_each(|(_, forms)| forms.retire());
     }
 
-    /// Judges a look-up of a token that was read at `generation`, after as many replacements of keys.
-    pub(crate) fn admit(
-        &self,
-        token: TokenId,
-        generation: u64,
-        keys_replaced: u64,
-        last_used: Option<Timestamp>,
-    ) -> Admission {
+    /// Judges a look-up that was read at `generation`, after as many replacements of keys.
+    pub(crate) fn admit(&self, mut grant: Grant, generation: u64, keys_replaced: u64) -> Admission {
         let mut gate = self.gate.lock();
         if generation < gate.horizon {
-            return Admission::Outdated;
+            return Admission::Outdated(Box::new(grant));
         }
-        if let Some(refusal) = gate.refusals.get(&token)
-            && generation < refusal.visible_from
-        {
-            return Admission::Current(uncacheable(last_used), Some(refusal.state));
+        let refusal = gate.refusals.get(&grant.id);
+        let refusal = refusal.filter(|refusal| generation < refusal.visible_from);
+        let current = refusal.is_none()
+            && generation >= gate.generation.max(gate.pending)
+            && keys_replaced == gate.keys_replaced;
+        if let Some(refusal) = refusal {
+            grant.state = refusal.state;
         }
-        if generation < gate.generation.max(gate.pending) || keys_replaced != gate.keys_replaced {
-            return Admission::Current(uncacheable(last_used), None);
+        if !current {
+            grant.live.retire();
+            return Admission::Current(Arc::new(grant));
         }
-        Admission::Current(gate.live(token, last_used), None)
+        Admission::Current(gate.admit(grant))
     }
 
     /// Whether a change refuses the token that a look-up at `generation` could not see yet.
@@ -266,7 +251,7 @@ impl Cache {
         let mut gate = self.gate.lock();
         match tokens {
             Some(tokens) => tokens.iter().for_each(|token| gate.retire(*token)),
-            None => gate.tokens.drain().for_each(|(_, live)| live.retire()),
+            None => gate.tokens.drain().for_each(|(_, forms)| forms.retire()),
         }
         gate.generation = gate.generation.max(generation);
     }
@@ -285,17 +270,24 @@ impl Gate {
     }
 
     fn retire(&mut self, token: TokenId) {
-        if let Some(live) = self.tokens.remove(&token) {
-            live.retire();
+        if let Some(forms) = self.tokens.remove(&token) {
+            forms.retire();
         }
     }
 
-    fn live(&mut self, token: TokenId, last_used: Option<Timestamp>) -> Arc<Live> {
-        if self.tokens.len() >= 2 * self.tokens_kept + 64 {
-            self.tokens.retain(|_, live| Arc::strong_count(live) > 1);
+    fn admit(&mut self, grant: Grant) -> Arc<Grant> {
+        // What nobody holds any more keeps its memory as long as it is known here: a quarter of what may
+        // be cached, at most.
+        if self.tokens.len() >= self.tokens_kept + self.tokens_kept / 4 + 64 {
+            self.tokens.retain(|_, forms| forms.are_held());
         }
-        let live = self.tokens.entry(token).or_insert_with(|| Arc::new(Live::new(last_used)));
-        Arc::clone(live)
+        let (token, grant) = (grant.id, Arc::new(grant));
+        let form = Arc::downgrade(&grant);
+        match self.tokens.entry(token) {
+            Vacant(vacant) => drop(vacant.insert(Forms::One(form))),
+            Occupied(mut known) => known.get_mut().push(form),
+        }
+        grant
     }
 
     fn let_go_of_refusals(&mut self) {
@@ -313,35 +305,52 @@ impl Gate {
     }
 }
 
-fn uncacheable(last_used: Option<Timestamp>) -> Arc<Live> {
-    let live = Live::new(last_used);
-    live.retire();
-    Arc::new(live)
-}
-
-/// The keys are hashes already.
-#[derive(Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+impl Forms {
+    fn push(&mut self, form: Weak<Grant>) {
+        match self {
+            Self::One(only) if only.strong_count() == 0 => *only = form,
+            Self::One(only) => *self = Self::Several(vec![std::mem::take(only), form]),
+            Self::Several(forms) => {
+                if forms.len() == forms.capacity() {
+                    forms.retain(|form| form.strong_count() > 0);
+                }
+                forms.push(form);
+            }
         }
     }
 
-    fn write_u128(&mut self, key: u128) {
-        self.0 = key as u64;
+    fn as_slice(&self) -> &[Weak<Grant>] {
+        match self {
+            Self::One(form) => std::slice::from_ref(form),
+            Self::Several(forms) => forms,
+        }
+    }
+
+    fn are_held(&self) -> bool {
+        self.as_slice().iter().any(|form| form.strong_count() > 0)
+    }
+
+    fn retire(&self) {
+        self.as_slice().iter().filter_map(Weak::upgrade).for_each(|grant| grant.live.retire());
+    }
+}
+
+impl CacheKey {
+    fn high(self) -> u64 {
+        (self.0 >> 64) as u64
+    }
+
+    fn low(self) -> u64 {
+        self.0 as u64
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jwt::Terms;
+    use crate::live::Live;
+    use crate::token::TokenKind;
 
     fn cache() -> Cache {
         Cache::new(64).unwrap()
@@ -353,10 +362,78 @@ mod tests {
 
     /// Whether a look-up that was read at `generation` may be cached, and what refuses it.
     fn admitted(cache: &Cache, generation: u64) -> (bool, Option<TokenState>) {
-        match cache.admit(token(), generation, 0, None) {
-            Admission::Current(live, refused) => (live.is_current(), refused),
-            Admission::Outdated => (false, None),
+        match cache.admit(grant(token()), generation, 0) {
+            Admission::Current(grant) => {
+                let refused = (grant.state != TokenState::Active).then_some(grant.state);
+                (grant.live.is_current(), refused)
+            }
+            Admission::Outdated(_) => (false, None),
         }
+    }
+
+    fn grant(token: TokenId) -> Grant {
+        Grant {
+            id: token,
+            owner: String::new(),
+            name: String::new(),
+            kind: TokenKind::Jwt,
+            scopes: Arc::default(),
+            resource: None,
+            expires_at: None,
+            ends_at: None,
+            state: TokenState::Active,
+            terms: Terms::default(),
+            live: Live::new(None),
+        }
+    }
+
+    fn admit(cache: &Cache) -> Arc<Grant> {
+        match cache.admit(grant(token()), 0, 0) {
+            Admission::Current(grant) => grant,
+            Admission::Outdated(_) => panic!("outdated"),
+        }
+    }
+
+    #[test]
+    fn change_retires_every_form_of_its_token_that_somebody_holds() {
+        let cache = cache();
+        let mut forms: Vec<_> = (0..9).map(|_| admit(&cache)).collect();
+        drop(forms.drain(2..5));
+        forms.extend((0..9).map(|_| admit(&cache)));
+        assert!(forms.iter().all(|form| form.live.is_current()));
+        cache.apply(&[token()], 1);
+        assert!(forms.iter().all(|form| !form.live.is_current()));
+    }
+
+    #[test]
+    fn tokens_that_nobody_holds_are_forgotten_and_the_others_are_not() {
+        let cache = cache();
+        let held = admit(&cache);
+        for number in 2..1_000 {
+            drop(cache.admit(grant(TokenId::from_row(number)), 0, 0));
+        }
+        assert!(cache.gate.lock().tokens.len() <= 64 + 16 + 64);
+        cache.catch_up(Some(&[token()]), 1);
+        assert!(!held.live.is_current());
+    }
+
+    #[test]
+    fn table_holds_what_fits_and_lets_go_of_what_was_not_used() {
+        let cache = Cache::new(256).unwrap();
+        let held = admit(&cache);
+        let keys: Vec<_> = (0..10_000).map(|number| cache.key(&number.to_string())).collect();
+        cache.insert(keys[0], &held);
+        for key in &keys {
+            assert!(cache.get(keys[0]).is_some(), "used all the time");
+            let other = cache.admit(grant(TokenId::from_row(2)), 0, 0);
+            let Admission::Current(other) = other else { panic!("outdated") };
+            cache.insert(*key, &other);
+            cache.insert(*key, &other);
+            assert!(cache.len() <= 256);
+        }
+        let kept = keys.iter().filter(|key| cache.get(**key).is_some()).count();
+        assert_eq!(kept, cache.len());
+        assert!(kept > 250, "{kept}");
     }
 
     #[test]
@@ -423,7 +500,7 @@ mod tests {
             cache.refusal_committed(token, TokenState::Revoked, 100 + number.unsigned_abs());
         }
         assert!(cache.gate.lock().refusals.is_empty());
-        assert!(matches!(cache.admit(token(), 99, 0, None), Admission::Outdated));
+        assert!(matches!(cache.admit(grant(token()), 99, 0), Admission::Outdated(_)));
         assert!(cache.refused(token(), 99));
     }
 }

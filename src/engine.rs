@@ -1,5 +1,6 @@
 //! The way a request takes through the parts.
 
+mod lists;
 mod look_up;
 
 use std::num::NonZeroUsize;
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
-use crate::cache::{Cache, CacheKey, Entry};
+use crate::cache::{Cache, CacheKey};
 use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
 use crate::denial::Denied;
@@ -17,7 +18,7 @@ use crate::durability::Durability;
 use crate::error::Error;
 use crate::follower::{BOUND, Follower};
 use crate::health::Health;
-use crate::identity::Identity;
+use crate::identity::{Grant, Identity};
 use crate::introspection::Introspection;
 use crate::jwt::{Issuers, KeySet};
 use crate::opaque::OpaquePrefix;
@@ -33,8 +34,12 @@ use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenStatus};
 use crate::upkeep::Upkeep;
+use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
+
+/// How many recorders there are while usage recording is on.
+const RECORDERS: usize = 64;
 
 /// Everything that all handles share, but for the threads.
 pub(crate) struct Engine {
@@ -49,8 +54,10 @@ pub(crate) struct Engine {
     pub(crate) tracked_since: Option<Timestamp>,
     pub(crate) follower: Arc<Follower>,
     throttle: Throttle,
-    /// `None` while usage recording is off.
-    recorder: Option<Arc<Recorder>>,
+    lists: Lists,
+    /// Empty while usage recording is off. Several of the same, a token using one of them: the count of
+    /// references of a single one would be what all threads write on every hit.
+    recorders: Box<[Arc<Recorder>]>,
     pub(crate) path_filter: PathFilter,
     pub(crate) max_token_length: usize,
     serve_stale: Duration,
@@ -111,13 +118,15 @@ pub(crate) struct Moment {
 
 impl Engine {
     pub(crate) fn new(config: Config, parts: Parts) -> Self {
-        let recorder = config.recording.then(|| {
+        let recorder = || {
             Arc::new(Recorder {
                 queue: Arc::clone(&parts.queue),
                 clock: Arc::clone(&config.clock),
                 acknowledges_commit: config.durability.acknowledges_commit(),
             })
-        });
+        };
+        let recorders = if config.recording { RECORDERS } else { 0 };
+        let recorders = std::iter::repeat_with(recorder).take(recorders).collect();
         Self {
             clock: config.clock,
             store: parts.store,
@@ -128,7 +137,8 @@ impl Engine {
             tracked_since: parts.tracked_since,
             follower: parts.follower,
             throttle: Throttle::new(config.last_used_interval, config.last_used_capacity),
-            recorder,
+            lists: Lists::default(),
+            recorders,
             path_filter: config.path_filter,
             max_token_length: config.max_token_length,
             serve_stale: config.serve_stale,
@@ -154,11 +164,11 @@ impl Engine {
     }
 
     pub(crate) fn moment(&self) -> Moment {
-        Moment { wall: Timestamp::from(self.clock.now()), monotonic: self.clock.monotonic() }
+        Moment { wall: self.now(), monotonic: self.clock.monotonic() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
-        Timestamp::from(self.clock.now())
+        Timestamp::from_micros(self.clock.unix_micros())
     }
 
     /// The answer, where it needs no look-up.
@@ -174,8 +184,8 @@ impl Engine {
         // Freshness first: what is retired after this look at the clock is then seen to be.
         let fresh = self.follower.is_fresh(now.monotonic, BOUND);
         match self.cache.get(self.cache.key(token)) {
-            Some(entry) if fresh && entry.terms.key_holds(now.wall) => {
-                Some(self.decide(&entry, request, now))
+            Some(grant) if fresh && grant.terms.key_holds(now.wall) => {
+                Some(self.decide(grant, request, now))
             }
             Some(_) => None,
             None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
@@ -221,16 +231,15 @@ impl Engine {
             Err(reason) => return Consulted::Answer(Err(self.stranger(reason))),
         };
         Consulted::Answer(match self.look_up(token, now) {
-            Ok(Sight::Known(entry)) => {
-                let entry = Arc::new(entry);
-                self.cache.insert(self.cache.key(token), Arc::clone(&entry));
-                self.decide(&entry, request, now)
+            Ok(Sight::Known(grant)) => {
+                self.cache.insert(self.cache.key(token), &grant);
+                self.decide(grant, request, now)
             }
-            Ok(Sight::Passed(passed)) => self.pass(&passed, request, now),
+            Ok(Sight::Passed(passed)) => self.pass(passed, request, now),
             Ok(Sight::Stranger(reason)) => Err(self.stranger(reason)),
             Ok(Sight::Adoptable(newcomer)) => return Consulted::Adopt(newcomer),
             Err(failure) => match self.stale(self.cache.key(token), now) {
-                Some(entry) => self.decide(&entry, request, now),
+                Some(grant) => self.decide(grant, request, now),
                 None => Err(Unavailable::new(to_error(failure)).into()),
             },
         })
@@ -239,12 +248,12 @@ impl Engine {
     /// Lets a token of an outside issuer through, or refuses it, without a trace but a count.
     fn pass(
         &self,
-        passed: &Entry,
+        passed: Grant,
         request: &AuthRequest<'_>,
         now: Moment,
     ) -> Result<Access, AuthError> {
-        judge(passed, request, now.wall).map_err(|reason| self.stranger(reason))?;
-        let identity = passed.identity.clone();
+        judge(&passed, request, now.wall).map_err(|reason| self.stranger(reason))?;
+        let identity = Identity { grant: Arc::new(passed) };
         let ticket = Ticket::armed(None, TokenId::UNTRACKED, &request.facts, now.monotonic);
         Ok(Access::new(identity, ticket))
     }
@@ -254,40 +263,44 @@ impl Engine {
         let now = self.moment();
         let seen =
             self.look_up(token, now).map_err(|failure| Unavailable::new(to_error(failure)))?;
-        let (Sight::Known(entry) | Sight::Passed(entry)) = seen else {
-            return Ok(Introspection::default());
+        let grant = match seen {
+            Sight::Known(grant) => grant,
+            Sight::Passed(grant) => Arc::new(grant),
+            Sight::Adoptable(_) | Sight::Stranger(_) => return Ok(Introspection::default()),
         };
-        if judge_token(&entry, now.wall).is_err() {
+        if judge_token(&grant, now.wall).is_err() {
             return Ok(Introspection::default());
         }
-        let grant = &entry.identity.grant;
+        let identity = Identity { grant };
+        let grant = &identity.grant;
         Ok(Introspection {
             active: true,
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
             sub: Some(grant.owner.clone()),
-            aud: entry.terms.audiences.to_vec(),
+            aud: grant.terms.audiences.to_vec(),
             exp: grant.ends_at.map(Timestamp::as_seconds),
             token_type: Some("Bearer"),
-            token_id: entry.identity.is_tracked().then_some(grant.id),
+            token_id: identity.is_tracked().then_some(grant.id),
         })
     }
 
     /// A cached token to go by while the storage fails, where the builder allowed that.
-    fn stale(&self, key: CacheKey, now: Moment) -> Option<Arc<Entry>> {
+    fn stale(&self, key: CacheKey, now: Moment) -> Option<Arc<Grant>> {
         let allowed = self.follower.is_fresh(now.monotonic, self.serve_stale);
         self.cache.get(key).filter(|_| allowed && !self.serve_stale.is_zero())
     }
 
     fn decide(
         &self,
-        entry: &Entry,
+        grant: Arc<Grant>,
         request: &AuthRequest<'_>,
         now: Moment,
     ) -> Result<Access, AuthError> {
-        let identity = entry.identity.clone();
-        let recorder = self.recorder.as_ref().filter(|_| !self.filters(request)).map(Arc::clone);
-        let ticket = Ticket::armed(recorder, identity.grant.id, &request.facts, now.monotonic);
-        match judge(entry, request, now.wall) {
+        let identity = Identity { grant };
+        let recorder = self.recorder(identity.grant.id).filter(|_| !self.filters(request));
+        let ticket =
+            Ticket::armed(recorder.cloned(), identity.grant.id, &request.facts, now.monotonic);
+        match judge(&identity.grant, request, now.wall) {
             Ok(()) => {
                 self.note_use(&identity, now.wall);
                 Ok(Access::new(identity, ticket))
@@ -299,6 +312,10 @@ impl Engine {
                 Err(AuthError::Denied(denied))
             }
         }
+    }
+
+    fn recorder(&self, token: TokenId) -> Option<&Arc<Recorder>> {
+        self.recorders.get(token.as_row() as usize % RECORDERS)
     }
 
     fn filters(&self, request: &AuthRequest<'_>) -> bool {
@@ -313,7 +330,7 @@ impl Engine {
         if self.tracked_since.is_none() {
             return;
         }
-        let (token, live) = (identity.grant.id, &identity.live);
+        let (token, live) = (identity.grant.id, &identity.grant.live);
         let seen = live.last_used();
         if self.throttle.admits(token, live, now) && !self.queue.push_last_use(token, now) {
             self.throttle.retract(token, live, seen, now);
@@ -334,7 +351,7 @@ impl Engine {
         if identity.grant.ends_at.is_some_and(|ends_at| now.wall >= ends_at) {
             return Ok(false);
         }
-        if self.follower.is_fresh(now.monotonic, BOUND) && identity.live.is_current() {
+        if self.follower.is_fresh(now.monotonic, BOUND) && identity.grant.live.is_current() {
             return Ok(true);
         }
         let found =

@@ -5,30 +5,35 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::jwt::Terms;
 use crate::live::Live;
 use crate::timestamp::Timestamp;
-use crate::token::{TokenId, TokenKind};
+use crate::token::{TokenId, TokenKind, TokenState};
 
 /// The verified caller of a request. Cloning it counts a reference.
 #[derive(Clone)]
 pub struct Identity {
     pub(crate) grant: Arc<Grant>,
-    pub(crate) live: Arc<Live>,
 }
 
-/// What the catalogue says of a token, as far as requests need it.
+/// A token that was verified and looked up: what the catalogue and the token itself say of it, as far as
+/// its next requests need it.
 #[derive(Debug)]
 pub(crate) struct Grant {
     pub(crate) id: TokenId,
     pub(crate) owner: String,
     pub(crate) name: String,
     pub(crate) kind: TokenKind,
-    pub(crate) scopes: Vec<String>,
+    pub(crate) scopes: Arc<[String]>,
     pub(crate) resource: Option<String>,
     /// By the catalogue.
     pub(crate) expires_at: Option<Timestamp>,
     /// By the catalogue or by the credential, whichever comes first: refused from here on.
     pub(crate) ends_at: Option<Timestamp>,
+    pub(crate) state: TokenState,
+    pub(crate) terms: Terms,
+    /// In the same place of memory as the rest: behind a pointer it made a hit 50 ns slower, of 500.
+    pub(crate) live: Live,
 }
 
 impl Identity {
@@ -90,7 +95,7 @@ impl Identity {
     /// When the token was last used, as this process knows it: to within the last-used interval.
     #[must_use]
     pub fn last_used_at(&self) -> Option<OffsetDateTime> {
-        self.live.last_used().map(Timestamp::to_date_time)
+        self.grant.live.last_used().map(Timestamp::to_date_time)
     }
 }
 

@@ -19,6 +19,7 @@ pub use issuer::{ApiTokenMark, JwtIssuer, Outside};
 pub use key::JwtKey;
 pub use key_set::KeySet;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -49,12 +50,12 @@ pub(crate) struct Terms {
     pub(crate) expires_at: Option<Timestamp>,
     /// Refused before, leeway included.
     pub(crate) not_before: Option<Timestamp>,
-    pub(crate) audiences: Box<[String]>,
+    pub(crate) audiences: Arc<[String]>,
     /// Whether it has no `exp` where the issuer's tokens must have one.
     pub(crate) lacks_expiry: bool,
     /// Until when the key verifies that signed it, if that was replaced.
     pub(crate) key_retires_at: Option<Timestamp>,
-    pub(crate) scopes: Box<[String]>,
+    pub(crate) scopes: Arc<[String]>,
     /// Whether it carries an API-token mark.
     pub(crate) marked: bool,
     /// Why the claims are refused, whatever the time is.

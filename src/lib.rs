@@ -125,7 +125,7 @@ pub use identity::Identity;
 pub use introspection::Introspection;
 pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
 pub use path_filter::PathFilter;
-pub use query::{CompatibilitySummary, Latency, RouteCount, Summary};
+pub use query::{CompatibilitySummary, Latency, RouteCount, Summary, Verification};
 pub use reason::DenialReason;
 pub use receipt::Receipt;
 pub use record::{Outcome, UsageRecord};

@@ -1,4 +1,4 @@
-//! What is known of a token in this process, shared by everything that was cached of it.
+//! What changes about a token while it is cached.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -7,18 +7,24 @@ use crate::timestamp::Timestamp;
 /// No last use is known.
 const NEVER: i64 = i64::MIN;
 
-/// One token, one version of its authority. When the authority changes, [`Live::retire`] makes
-/// everything that was cached under this version a miss at once, wherever it is cached.
+/// One token as it was looked up once. When its authority changes, [`Live::retire`] makes that a miss at
+/// once, wherever it is held.
 #[derive(Debug)]
 pub(crate) struct Live {
     retired: AtomicBool,
+    /// Whether it was used since its place in the cache was last asked for.
+    used: AtomicBool,
     last_used: AtomicI64,
 }
 
 impl Live {
     pub(crate) fn new(last_used: Option<Timestamp>) -> Self {
         let last_used = last_used.map_or(NEVER, Timestamp::as_micros);
-        Self { retired: AtomicBool::new(false), last_used: AtomicI64::new(last_used) }
+        Self {
+            retired: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            last_used: AtomicI64::new(last_used),
+        }
     }
 
     pub(crate) fn retire(&self) {
@@ -27,6 +33,19 @@ impl Live {
 
     pub(crate) fn is_current(&self) -> bool {
         !self.retired.load(Ordering::Acquire)
+    }
+
+    /// Written once and then only read: threads that use the same token do not take its line of memory
+    /// from each other.
+    pub(crate) fn mark_use(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it was used since this was last asked.
+    pub(crate) fn take_use(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     pub(crate) fn last_used(&self) -> Option<Timestamp> {

@@ -1,6 +1,5 @@
 //! The judgement on a verified token: may it do this now?
 
-use crate::cache::Entry;
 use crate::identity::Grant;
 use crate::jwt::Terms;
 use crate::reason::DenialReason;
@@ -11,22 +10,22 @@ use crate::token::TokenState;
 /// Decides from memory. What is final comes first, then what the owner can mend, then what this one
 /// request asks for.
 pub(crate) fn judge(
-    entry: &Entry,
+    grant: &Grant,
     request: &AuthRequest<'_>,
     now: Timestamp,
 ) -> Result<(), DenialReason> {
-    judge_token(entry, now)?;
-    judge_request(&entry.identity.grant, &entry.terms, request)
+    judge_token(grant, now)?;
+    judge_request(grant, &grant.terms, request)
 }
 
 /// The part of the judgement that does not depend on the request.
-pub(crate) fn judge_token(entry: &Entry, now: Timestamp) -> Result<(), DenialReason> {
-    judge_state(entry.state, &entry.identity.grant, now)?;
-    judge_terms(&entry.terms, now)
+pub(crate) fn judge_token(grant: &Grant, now: Timestamp) -> Result<(), DenialReason> {
+    judge_state(grant, now)?;
+    judge_terms(&grant.terms, now)
 }
 
-fn judge_state(state: TokenState, grant: &Grant, now: Timestamp) -> Result<(), DenialReason> {
-    match state {
+fn judge_state(grant: &Grant, now: Timestamp) -> Result<(), DenialReason> {
+    match grant.state {
         TokenState::Revoked => return Err(DenialReason::Revoked),
         TokenState::MarkedExpired => return Err(DenialReason::Expired),
         TokenState::Active | TokenState::Suspended => {}
@@ -34,7 +33,7 @@ fn judge_state(state: TokenState, grant: &Grant, now: Timestamp) -> Result<(), D
     if grant.ends_at.is_some_and(|ends_at| now >= ends_at) {
         return Err(DenialReason::Expired);
     }
-    if state == TokenState::Suspended { Err(DenialReason::Suspended) } else { Ok(()) }
+    if grant.state == TokenState::Suspended { Err(DenialReason::Suspended) } else { Ok(()) }
 }
 
 fn judge_terms(terms: &Terms, now: Timestamp) -> Result<(), DenialReason> {

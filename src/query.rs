@@ -163,6 +163,18 @@ impl Latency {
     }
 }
 
+/// What [`TokenTracker::verify`](crate::TokenTracker::verify) found.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Verification {
+    /// What is wrong with the file, in words; the first hundred problems. Empty for a sound file.
+    pub problems: Vec<String>,
+    /// The requests that the log has records of.
+    pub records: u64,
+    /// The sums that were compared with what they are made of.
+    pub sums: u64,
+}
+
 /// A route and how many requests it had.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]

@@ -35,7 +35,11 @@ impl Histogram {
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        other.buckets.iter().for_each(|(bucket, count)| self.add_to_bucket(*bucket, *count));
+        merge_counts(&mut self.buckets, &other.buckets);
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.buckets.clear();
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -77,6 +81,36 @@ impl Histogram {
             }
         }
         Some(Self { buckets })
+    }
+}
+
+/// Adds counts to others, both ascending by what they are of. Few are looked up one by one; many are merged from
+/// the end, in place.
+pub(crate) fn merge_counts<K: Copy + Ord>(counts: &mut Vec<(K, u64)>, others: &[(K, u64)]) {
+    let is_known = |counts: &[(K, u64)], key| counts.binary_search_by_key(key, |(key, _)| *key);
+    let mut missing = 0;
+    for (key, count) in others {
+        match is_known(counts, key) {
+            Ok(at) => counts[at].1 = counts[at].1.saturating_add(*count),
+            Err(_) => missing += 1,
+        }
+    }
+    if missing == 0 {
+        return;
+    }
+    let known = counts.len();
+    let Some(filler) = others.first() else { return };
+    counts.resize(known + missing, *filler);
+    let (mut from, mut to) = (known, known + missing);
+    for (key, count) in others.iter().rev() {
+        while from > 0 && counts[from - 1].0 > *key {
+            (from, to) = (from - 1, to - 1);
+            counts[to] = counts[from];
+        }
+        if from == 0 || counts[from - 1].0 != *key {
+            to -= 1;
+            counts[to] = (*key, *count);
+        }
     }
 }
 

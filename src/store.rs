@@ -5,6 +5,7 @@ mod catalogue;
 mod checkpoint;
 mod dictionary;
 mod failure;
+mod fold;
 mod log;
 mod retention;
 mod rollup;
@@ -12,6 +13,8 @@ mod schema;
 mod session;
 mod size;
 mod statistics;
+mod tier;
+mod verify;
 
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -29,9 +32,9 @@ use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Catalogue, CredentialKey, TokenRow};
+pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, TokenRow};
 pub(crate) use checkpoint::Checkpointer;
-pub(crate) use failure::to_error;
+pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Session};
 

@@ -3,7 +3,7 @@
 //! Everything here only adds, so that any number of parts may be merged in any order.
 
 use crate::record::Outcome;
-use crate::sketch::Histogram;
+use crate::sketch::{Histogram, merge_counts};
 use crate::varint;
 
 /// One row of the log, as far as sums need it. A row that stands for several requests has the sums of their
@@ -75,6 +75,13 @@ impl Tally {
         }
         self.longest_us = self.longest_us.max(other.longest_us);
         self.latency.merge(&other.latency);
+    }
+
+    /// As new, but for the memory, which is used again.
+    pub(crate) fn clear(&mut self) {
+        let mut latency = std::mem::take(&mut self.latency);
+        latency.clear();
+        *self = Self { latency, ..Self::default() };
     }
 
     /// All requests, whatever their outcome.
@@ -159,8 +166,13 @@ impl Breakdown {
 
     pub(crate) fn merge(&mut self, other: &Self) {
         for (counts, others) in self.dimensions.iter_mut().zip(&other.dimensions) {
-            *counts = merged(counts, others);
+            merge_counts(counts, others);
         }
+    }
+
+    /// As new, but for the memory, which is used again.
+    pub(crate) fn clear(&mut self) {
+        self.dimensions.iter_mut().for_each(Vec::clear);
     }
 
     pub(crate) fn counts(&self, dimension: Dimension) -> &[(Value, u64)] {
@@ -220,29 +232,6 @@ impl Breakdown {
             }
         }
         Some(breakdown)
-    }
-}
-
-/// Two ascending lists as one.
-fn merged(one: &[(Value, u64)], two: &[(Value, u64)]) -> Counts {
-    let mut sum = Vec::with_capacity(one.len().max(two.len()));
-    let (mut one, mut two) = (one.iter().peekable(), two.iter().peekable());
-    loop {
-        let next = match (one.peek(), two.peek()) {
-            (Some(a), Some(b)) if a.0 == b.0 => {
-                sum.push((a.0, a.1.saturating_add(b.1)));
-                one.next();
-                two.next();
-                continue;
-            }
-            (Some(a), Some(b)) if b.0 < a.0 => two.next(),
-            (Some(_), _) => one.next(),
-            (None, _) => two.next(),
-        };
-        match next {
-            Some(count) => sum.push(*count),
-            None => return sum,
-        }
     }
 }
 

@@ -16,11 +16,13 @@ use crate::introspection::Introspection;
 use crate::jwt::KeySet;
 use crate::path_filter::PathFilter;
 use crate::presence::Presence;
+use crate::query::Verification;
 use crate::reason::DenialReason;
 use crate::receipt::Receipt;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
 use crate::stats::Stats;
+use crate::store::to_error;
 use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
@@ -218,6 +220,23 @@ impl TokenTracker {
                 return Ok(());
             }
         }
+    }
+
+    /// Looks through the whole file: SQLite's integrity check, and whether sums, links and groups say the same
+    /// as the records. Reads in one snapshot beside live traffic, about 2 µs a record; meanwhile the write-ahead
+    /// log cannot start over.
+    ///
+    /// ```
+    /// # let tracker = token_tracker::TokenTracker::builder().in_memory()?;
+    /// assert_eq!(tracker.verify()?.problems, [""; 0]);
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Storage` or `Busy` where the file cannot be read at all; what is wrong in it is in the answer.
+    pub fn verify(&self) -> Result<Verification, Error> {
+        let found = self.engine().store.question().and_then(|reader| reader.verify());
+        found.map_err(to_error)
     }
 
     /// Says that the wall clock is right as it is, after it moved by over a minute: what pauses while

@@ -9,7 +9,7 @@ use crate::checkpoints::Checkpoints;
 use crate::clock::deadline;
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Job, Queue, Work};
-use crate::store::{Batch, CommitError, Session, to_error};
+use crate::store::{Batch, CommitError, Session, describe, to_error};
 use crate::upkeep::Upkeep;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -115,7 +115,7 @@ impl Writer {
         match self.commit(&mut pending) {
             Ok(last_used_writes) => self.queue.committed(last_used_writes, pending.batch.chunks),
             Err(error) => {
-                self.queue.failed(to_error(error).to_string(), pending.unknown);
+                self.queue.failed(describe(&to_error(error)), pending.unknown);
                 if self.queue.is_closed() {
                     if pending.tries_closing == 0 {
                         pending.pause = FIRST_PAUSE;

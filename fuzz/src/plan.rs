@@ -6,6 +6,7 @@ use arbitrary::Arbitrary;
 use crate::base64url;
 use crate::bench::START;
 use crate::keys::{KeyName, hmac_sha256};
+use crate::oracle::LEEWAY;
 use crate::render::{Members, quoted};
 
 /// How a token is made.
@@ -26,6 +27,12 @@ enum Change<'a> {
     /// Put beside what is there: a duplicate where that has the name.
     Add(Name<'a>, Value<'a>),
     Drop(Name<'a>),
+    /// A date on the edge of where it begins or ceases to count.
+    Edge {
+        date: EdgeOf,
+        off: Off,
+        style: Style,
+    },
     /// Spell a name with escapes.
     Escape(Name<'a>),
     Set(Name<'a>, Value<'a>),
@@ -55,29 +62,35 @@ enum Name<'a> {
 #[derive(Arbitrary, Debug)]
 enum Value<'a> {
     Bool(bool),
-    Decimal {
-        whole: u64,
-        fraction: u32,
-        exponent: i16,
-        negative: bool,
-    },
+    Decimal { whole: u64, fraction: u32, exponent: i16, negative: bool },
     Double(f64),
     Empty,
     Integer(i64),
     Known(u8),
     List(Vec<Value<'a>>),
-    /// A date, so far from where it is judged at equality.
-    Near {
-        seconds: i8,
-        micros: i8,
-        leeway: bool,
-        style: Style,
-    },
+    Near { off: Off, style: Style },
     Nested(u8),
     Null,
     Object(Vec<(Name<'a>, Value<'a>)>),
     Raw(&'a str),
     Text(&'a str),
+}
+
+/// A date that is judged, with the leeway on its side.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum EdgeOf {
+    Exp,
+    Nbf,
+}
+
+/// How far from the edge.
+#[derive(Arbitrary, Clone, Copy, Debug)]
+enum Off {
+    Micros(i8),
+    MicrosecondEarlier,
+    MicrosecondLater,
+    Nothing,
+    Seconds(i8),
 }
 
 /// How a date is written.
@@ -210,6 +223,12 @@ impl Change<'_> {
         match self {
             Self::Add(name, value) => members.add(name.text(), value.written()),
             Self::Drop(name) => members.remove(name.text()),
+            Self::Edge { date: EdgeOf::Exp, off, style } => {
+                members.set("exp", style.written(START - LEEWAY + off.micros()));
+            }
+            Self::Edge { date: EdgeOf::Nbf, off, style } => {
+                members.set("nbf", style.written(START + LEEWAY + off.micros()));
+            }
             Self::Escape(name) => members.escape(name.text()),
             Self::Set(name, value) => members.set(name.text(), value.written()),
         }
@@ -256,10 +275,7 @@ impl Value<'_> {
                 let items: Vec<String> = items.iter().map(Self::written).collect();
                 format!("[{}]", items.join(","))
             }
-            Self::Near { seconds, micros, leeway, style } => {
-                let off = i128::from(*seconds) * 1_000_000 + i128::from(*micros);
-                style.written(START + off - if *leeway { 30_000_000 } else { 0 })
-            }
+            Self::Near { off, style } => style.written(START + off.micros()),
             Self::Nested(depth) => {
                 let depth = usize::from(*depth);
                 format!("{}{}", "[".repeat(depth), "]".repeat(depth))
@@ -271,6 +287,18 @@ impl Value<'_> {
             }
             Self::Raw(text) => (*text).to_owned(),
             Self::Text(text) => quoted(text),
+        }
+    }
+}
+
+impl Off {
+    fn micros(self) -> i128 {
+        match self {
+            Self::Micros(micros) => micros.into(),
+            Self::MicrosecondEarlier => -1,
+            Self::MicrosecondLater => 1,
+            Self::Nothing => 0,
+            Self::Seconds(seconds) => i128::from(seconds) * 1_000_000,
         }
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::{Engine, Moment};
-use crate::cache::{Admission, Entry};
-use crate::identity::{Grant, Identity};
+use crate::cache::Admission;
+use crate::identity::Grant;
 use crate::jwt::{Outside, Terms, VerifiedJwt};
 use crate::live::Live;
 use crate::policy::judge_token;
 use crate::reason::DenialReason;
 use crate::request::is_b64token;
-use crate::store::{CredentialKey, TokenRow};
+use crate::store::{Authority, CredentialKey};
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenKind, TokenState};
 
@@ -22,9 +22,9 @@ pub(super) enum Sight {
     /// Good, and to be taken into the catalogue first.
     Adoptable(Newcomer),
     /// In the catalogue, living or dead.
-    Known(Entry),
+    Known(Arc<Grant>),
     /// Good without being in the catalogue.
-    Passed(Entry),
+    Passed(Grant),
     Stranger(DenialReason),
 }
 
@@ -61,34 +61,58 @@ impl Engine {
         if let Some(jti) = token_id.clone() {
             let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
             match self.find(&key, terms, keys_replaced)? {
-                Ok(entry) => return Ok(Sight::Known(entry)),
+                Ok(grant) => return Ok(Sight::Known(grant)),
                 Err(returned) => terms = returned,
             }
         }
         Ok(judge_newcomer(Newcomer { issuer, token_id, subject, terms }, outside, now.wall))
     }
 
-    /// The entry of a credential, or its terms back where the catalogue does not have it.
+    /// What is granted to a credential, or its terms back where the catalogue does not have it.
     fn find(
         &self,
         key: &CredentialKey,
-        terms: Terms,
+        mut terms: Terms,
         keys_replaced: u64,
-    ) -> anyhow::Result<Result<Entry, Terms>> {
+    ) -> anyhow::Result<Result<Arc<Grant>, Terms>> {
         let reader = self.store.reader()?;
         for _ in 0..MAX_LOOK_UPS {
-            let found = reader.catalogue().find(key)?;
-            let Some(row) = found.row else { return Ok(Err(terms)) };
-            match self.cache.admit(row.id, found.generation, keys_replaced, row.last_used_at) {
-                Admission::Outdated => {}
-                Admission::Current(live, refused) => {
-                    let state = refused.unwrap_or(row.state);
-                    let grant = Arc::new(grant(row, &terms));
-                    return Ok(Ok(Entry { identity: Identity { grant, live }, state, terms }));
-                }
+            let Some(found) = reader.catalogue().authority(key)? else { return Ok(Err(terms)) };
+            let generation = found.generation;
+            match self.cache.admit(self.grant(found, terms), generation, keys_replaced) {
+                Admission::Current(grant) => return Ok(Ok(grant)),
+                Admission::Outdated(grant) => terms = grant.terms,
             }
         }
         anyhow::bail!("the token changes faster than it can be looked up")
+    }
+
+    /// What is granted by the catalogue. The kind is that of the token presented: a JWT is a legacy one where it
+    /// lacks the mark.
+    fn grant(&self, found: Authority, mut terms: Terms) -> Grant {
+        let kind = match found.kind {
+            TokenKind::Opaque => TokenKind::Opaque,
+            _ if terms.marked => TokenKind::Jwt,
+            _ => TokenKind::LegacyJwt,
+        };
+        let ends_at = match (found.expires_at, terms.expires_at) {
+            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
+            (ours, theirs) => ours.or(theirs),
+        };
+        terms.audiences = self.lists.share(terms.audiences);
+        Grant {
+            id: found.id,
+            owner: found.owner,
+            name: found.name,
+            kind,
+            scopes: self.lists.share(found.scopes.into()),
+            resource: found.resource,
+            expires_at: found.expires_at,
+            ends_at,
+            state: found.state,
+            terms,
+            live: Live::new(found.last_used_at),
+        }
     }
 }
 
@@ -112,42 +136,19 @@ fn judge_newcomer(newcomer: Newcomer, outside: Option<Outside>, now: Timestamp) 
     }
 }
 
-/// The entry of a token that goes by its own word alone.
-fn passed(subject: &str, terms: Terms) -> Entry {
-    let grant = Grant {
+/// What is granted to a token that goes by its own word alone.
+fn passed(subject: &str, terms: Terms) -> Grant {
+    Grant {
         id: TokenId::UNTRACKED,
         owner: subject.to_owned(),
         name: String::new(),
         kind: TokenKind::Outside,
-        scopes: terms.scopes.to_vec(),
+        scopes: Arc::clone(&terms.scopes),
         resource: None,
         expires_at: terms.expires_at,
         ends_at: terms.expires_at,
-    };
-    let identity = Identity { grant: Arc::new(grant), live: Arc::new(Live::new(None)) };
-    Entry { identity, state: TokenState::Active, terms }
-}
-
-/// What requests need of a row. The kind is that of the token presented: a JWT is a legacy one where it
-/// lacks the mark.
-fn grant(row: TokenRow, terms: &Terms) -> Grant {
-    let kind = match row.kind {
-        TokenKind::Opaque => TokenKind::Opaque,
-        _ if terms.marked => TokenKind::Jwt,
-        _ => TokenKind::LegacyJwt,
-    };
-    let ends_at = match (row.expires_at, terms.expires_at) {
-        (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-        (ours, theirs) => ours.or(theirs),
-    };
-    Grant {
-        id: row.id,
-        owner: row.owner,
-        name: row.name,
-        kind,
-        scopes: row.scopes,
-        resource: row.resource,
-        expires_at: row.expires_at,
-        ends_at,
+        state: TokenState::Active,
+        terms,
+        live: Live::new(None),
     }
 }

@@ -1,5 +1,6 @@
 //! Claims: read, judged against what the issuer is configured for, and put together for signing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -70,7 +71,7 @@ impl Claims {
     }
 
     /// One text with a space between each two scopes (RFC 8693 §4.2).
-    fn scopes(&self) -> Result<Box<[String]>, DenialReason> {
+    fn scopes(&self) -> Result<Arc<[String]>, DenialReason> {
         let scopes = self.text("scope")?.unwrap_or_default();
         Ok(scopes.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect())
     }
@@ -108,13 +109,13 @@ impl Claims {
     }
 
     /// One text or a list of them (RFC 7519 §4.1.3).
-    fn audiences(&self) -> Result<Box<[String]>, DenialReason> {
+    fn audiences(&self) -> Result<Arc<[String]>, DenialReason> {
         let text =
             |value: &Value| value.as_str().map(str::to_owned).ok_or(DenialReason::MalformedClaim);
         match self.0.get("aud") {
-            None => Ok(Box::default()),
+            None => Ok(Arc::default()),
             Some(Value::Array(list)) => list.iter().map(text).collect(),
-            Some(one) => Ok(Box::new([text(one)?])),
+            Some(one) => Ok(Arc::new([text(one)?])),
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::id_hash::IdHash;
 use crate::record::Record;
 use crate::tally::Fact;
 use crate::thinning::Kind;
+use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
 /// Link heads kept in memory; past this they are read again.
@@ -21,7 +22,8 @@ const MAX_HEADS: usize = 65_536;
 /// Rows with a weight that may still grow; past this new ones are begun.
 const MAX_GROWING: usize = 4_096;
 
-/// Rows to a group, after which the next one begins.
+/// Rows to a group, after which the next one begins. So does it in another hour, so that what is old can go when it
+/// is, however few rows there are.
 const ROWS_A_GROUP: i64 = 4_096;
 
 const INSERT: &str = "INSERT INTO usage_log
@@ -36,7 +38,7 @@ const GROW: &str = "UPDATE usage_log SET
     WHERE id = ?1";
 const SET_HEAD: &str = "REPLACE INTO usage_heads (token_id, last_id) VALUES (?1, ?2)";
 const LAST_GROUP: &str =
-    "SELECT first_id, last_id FROM usage_groups ORDER BY first_id DESC LIMIT 1";
+    "SELECT first_id, last_id, first_at FROM usage_groups ORDER BY first_id DESC LIMIT 1";
 const EXTEND_GROUP: &str = "UPDATE usage_groups SET last_id = ?2, first_at = min(first_at, ?3),
     last_at = max(last_at, ?4) WHERE first_id = ?1";
 const ADD_GROUP: &str =
@@ -103,9 +105,8 @@ impl LogMemory {
         }
         let mut appending = Appending {
             insert: transaction.prepare_cached(INSERT)?,
-            first: progress.next_id,
+            group: Group::starting(progress.next_id),
             next: progress.next_id,
-            times: (i64::MAX, i64::MIN),
             touched: Vec::new(),
             transaction,
             memory: self,
@@ -152,11 +153,30 @@ struct Appending<'m, 'c> {
     transaction: &'c Connection,
     insert: CachedStatement<'c>,
     memory: &'m mut LogMemory,
-    first: i64,
+    group: Group,
     next: i64,
-    /// The earliest and the latest.
-    times: (i64, i64),
     touched: Vec<TokenId>,
+}
+
+/// Rows in a row, of one hour.
+struct Group {
+    first_id: i64,
+    first_at: i64,
+    last_at: i64,
+}
+
+impl Group {
+    fn starting(first_id: i64) -> Self {
+        Self { first_id, first_at: i64::MAX, last_at: i64::MIN }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.first_at > self.last_at
+    }
+
+    fn hour(&self) -> i64 {
+        Timestamp::from_micros(self.first_at).hour()
+    }
 }
 
 impl Appending<'_, '_> {
@@ -238,7 +258,11 @@ impl Appending<'_, '_> {
         insert.raw_bind_parameter(13, (fact.cost != 1).then_some(column(fact.cost)))?;
         insert.raw_bind_parameter(14, (fact.weight != 1).then_some(column(fact.weight)))?;
         insert.raw_execute()?;
-        self.times = (self.times.0.min(at), self.times.1.max(at));
+        if !self.group.is_empty() && self.group.hour() != record.at.hour() {
+            self.note_group()?;
+        }
+        self.group.first_at = self.group.first_at.min(at);
+        self.group.last_at = self.group.last_at.max(at);
         self.memory.tail.add(record.at.hour(), record.token, fact);
         self.next += 1;
         Ok(())
@@ -247,32 +271,38 @@ impl Appending<'_, '_> {
     /// Writes what the rows come to. Returns the next id.
     fn finish(mut self) -> Result<i64> {
         self.touched.sort_unstable();
+        let mut set_head = self.transaction.prepare_cached(SET_HEAD)?;
         for token in &self.touched {
             let head = self.memory.head(self.transaction, *token)?.last_id;
-            self.transaction.prepare_cached(SET_HEAD)?.execute((token.as_row(), head))?;
+            set_head.execute((token.as_row(), head))?;
         }
-        if self.next > self.first {
-            self.note_group()?;
-        }
+        self.note_group()?;
         Ok(self.next)
     }
 
-    fn note_group(&self) -> Result<()> {
+    /// Writes down the group before the next row, as one with the last group of the file if that has room.
+    fn note_group(&mut self) -> Result<()> {
         let (transaction, last) = (self.transaction, self.next - 1);
-        let (first_at, last_at) = self.times;
-        let group: Option<(i64, i64)> = transaction
+        let group = std::mem::replace(&mut self.group, Group::starting(self.next));
+        if group.is_empty() {
+            return Ok(());
+        }
+        let known: Option<(i64, i64, i64)> = transaction
             .prepare_cached(LAST_GROUP)?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
-        let has_room =
-            |(first, end): &(i64, i64)| *end == self.first - 1 && *end - *first + 1 < ROWS_A_GROUP;
-        match group.filter(has_room) {
-            Some((first, _)) => {
-                let row = (first, last, first_at, last_at);
+        let has_room = |(first, end, since): &(i64, i64, i64)| {
+            *end == group.first_id - 1
+                && *end - *first + 1 < ROWS_A_GROUP
+                && Timestamp::from_micros(*since).hour() == group.hour()
+        };
+        match known.filter(has_room) {
+            Some((first, ..)) => {
+                let row = (first, last, group.first_at, group.last_at);
                 transaction.prepare_cached(EXTEND_GROUP)?.execute(row)?;
             }
             None => {
-                let row = (self.first, last, first_at, last_at);
+                let row = (group.first_id, last, group.first_at, group.last_at);
                 transaction.prepare_cached(ADD_GROUP)?.execute(row)?;
             }
         }

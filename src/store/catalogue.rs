@@ -1,5 +1,9 @@
 //! The catalogue: tokens, what they are known by, and the numbered changes of their authority.
 
+mod authority;
+
+pub(crate) use authority::Authority;
+
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};

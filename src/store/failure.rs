@@ -24,6 +24,21 @@ pub(crate) fn to_error(failure: anyhow::Error) -> Error {
     Error::new(kind, message).with_source(failure)
 }
 
+/// What went wrong, down to its cause, for whoever looks after the service.
+pub(crate) fn describe(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
 fn code(failure: &anyhow::Error) -> Option<ErrorCode> {
     failure
         .chain()

@@ -29,7 +29,7 @@ pub(super) struct LogRow {
 macro_rules! fact_columns {
     () => {
         "SELECT at, token_id, back, outcome, status, duration_us, response_bytes, coalesce(cost, 1),
-            coalesce(weight, 1), route, user_agent, method FROM usage_log "
+            coalesce(weight, 1), route, user_agent, method, id FROM usage_log "
     };
 }
 
@@ -47,6 +47,19 @@ pub(super) fn visit(
     let mut rows = statement.query((from, until))?;
     while let Some(row) = rows.next()? {
         each(&log_row(row)?);
+    }
+    Ok(())
+}
+
+/// Shows every row of the log with its number, in order.
+pub(super) fn visit_numbered(
+    connection: &Connection,
+    mut each: impl FnMut(i64, &LogRow),
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(STRETCH)?;
+    let mut rows = statement.query((i64::MIN, i64::MAX))?;
+    while let Some(row) = rows.next()? {
+        each(row.get(12)?, &log_row(row)?);
     }
     Ok(())
 }

@@ -23,7 +23,9 @@ pub(crate) struct Horizons {
     pub(crate) daily: Timestamp,
 }
 
-const OLDEST_GROUP: &str = "SELECT first_id, last_id FROM usage_groups ORDER BY first_id LIMIT 1";
+const OLDEST_GROUP: &str =
+    "SELECT first_id, last_id, last_at FROM usage_groups ORDER BY first_id LIMIT 1";
+const LATEST: &str = "SELECT last_at FROM usage_groups ORDER BY first_id DESC LIMIT 1";
 const NEWEST_OLD_GROUP: &str = "SELECT max(first_id) FROM usage_groups WHERE last_at < ?1";
 const FORGET_ROWS: &str = "DELETE FROM usage_log WHERE id >= ?1 AND id <= ?2";
 const FORGET_GROUP: &str = "DELETE FROM usage_groups WHERE first_id = ?1";
@@ -66,17 +68,22 @@ pub(super) fn prune_log(
     most: i64,
     may_go: impl FnOnce(i64) -> bool,
 ) -> Result<bool> {
-    let rolled_up_to = Progress::read(transaction)?.rolled_up_to;
-    let group: Option<(i64, i64)> = transaction
+    let mut progress = Progress::read(transaction)?;
+    let group: Option<(i64, i64, i64)> = transaction
         .prepare_cached(OLDEST_GROUP)?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
-    let Some((first, last)) = group else { return Ok(false) };
-    if last >= rolled_up_to || !may_go(first) {
+    let Some((first, last, last_at)) = group else { return Ok(false) };
+    if last >= progress.rolled_up_to || !may_go(first) {
         return Ok(false);
     }
     let end = last.min(first.saturating_add(most - 1));
     transaction.prepare_cached(FORGET_ROWS)?.execute((first, end))?;
+    // Not beyond the latest rows, whatever the clock said when these were written.
+    let latest: i64 = transaction.prepare_cached(LATEST)?.query_row([], |row| row.get(0))?;
+    let gone = Timestamp::from_micros(last_at.min(latest).saturating_add(1));
+    progress.log_from = progress.log_from.max(gone);
+    progress.write(transaction)?;
     if end == last {
         transaction.prepare_cached(FORGET_GROUP)?.execute([first])?;
     } else {

@@ -103,17 +103,18 @@ CREATE TABLE usage_heads (
 
 -- How far things are: the id of the next row of the log; the first row of the log that the hourly rows do not
 -- have yet; the day and token up to which, in this order, hours are summed up as days; the first hour that the
--- hourly rows still have.
+-- hourly rows still have; the time from which on the log still has every row.
 CREATE TABLE progress (
     id           INTEGER PRIMARY KEY CHECK (id = 1),
     next_id      INTEGER NOT NULL,
     rolled_up_to INTEGER NOT NULL,
     folded_day   INTEGER NOT NULL,
     folded_token INTEGER NOT NULL,
-    hourly_from  INTEGER NOT NULL
+    hourly_from  INTEGER NOT NULL,
+    log_from     INTEGER NOT NULL
 ) STRICT;
-INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from)
-    VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808);
+INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from)
+    VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808, -9223372036854775808);
 
 -- Stretches of the log, without a gap: the ids and the earliest and latest time in each.
 CREATE TABLE usage_groups (

@@ -8,8 +8,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::append::LogMemory;
 use super::retention::{self, Horizons};
-use super::rollup::{self, HOURS_A_DAY};
-use super::{Catalogue, Store, WriteConnection, schema, size};
+use super::rollup::HOURS_A_DAY;
+use super::{Catalogue, Store, WriteConnection, fold, schema, size};
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
 use crate::token::TokenId;
@@ -183,7 +183,7 @@ impl Session {
             }
             let Some(horizons) = horizons else { return Ok(false) };
             let today = now.hour().div_euclid(HOURS_A_DAY);
-            Ok(rollup::fold_days(transaction, today)?
+            Ok(fold::fold_days(transaction, today)?
                 || retention::prune(transaction, horizons)?
                 || size::shrink(transaction, session.store.max_file_size())?)
         })

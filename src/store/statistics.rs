@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension};
 use super::Reader;
 use super::dictionary::OTHER;
 use super::log::{self, LogRow, UNMATCHED, tokens_of};
-use super::rollup::{ALL, DAILY, HOURLY, HOURS_A_DAY, Progress, Sum, Tier};
+use super::rollup::{HOURS_A_DAY, Progress};
+use super::tier::{ALL, DAILY, HOURLY, Sum, Tier};
 use crate::query::{Period, RouteCount, Scope, Summary};
 use crate::tally::{Dimension, Value};
 use crate::timestamp::Timestamp;
@@ -42,7 +43,6 @@ struct Plan {
     until: Timestamp,
 }
 
-const OLDEST_GROUP: &str = "SELECT first_id, first_at FROM usage_groups ORDER BY first_id LIMIT 1";
 const GROUPS: &str = "SELECT first_id, last_id FROM usage_groups
     WHERE first_at < ?2 AND last_at >= ?1 ORDER BY first_id";
 const FIRST_HOUR: &str = "SELECT min(hour) FROM usage_hourly";
@@ -114,7 +114,7 @@ impl Usage {
 
 fn gather(snapshot: &Connection, scope: &Scope, period: Period, part: Part) -> Result<Usage> {
     let progress = Progress::read(snapshot)?;
-    let plan = Plan::of(snapshot, &progress, period)?;
+    let plan = Plan::of(&progress, period);
     let tokens = tokens_of(snapshot, scope)?;
     let mut sum = Sum::default();
     let hours = within_what_there_is(snapshot, plan.hours)?;
@@ -129,7 +129,7 @@ fn gather(snapshot: &Connection, scope: &Scope, period: Period, part: Part) -> R
     })?;
     let tokens: Option<HashSet<TokenId>> = tokens.map(|tokens| tokens.into_iter().collect());
     for (from, until) in &plan.edges {
-        visit_time(snapshot, *from, *until, |row| {
+        visit_time(snapshot, *from, *until, i64::MAX, |row| {
             if tokens.as_ref().is_none_or(|tokens| tokens.contains(&row.token)) {
                 sum.add(&row.fact);
             }
@@ -144,13 +144,12 @@ fn gather(snapshot: &Connection, scope: &Scope, period: Period, part: Part) -> R
 impl Plan {
     /// Parts of hours are read from the log if that still has them, else the hours are whole; hours that are
     /// kept as days only make whole days.
-    fn of(snapshot: &Connection, progress: &Progress, period: Period) -> Result<Self> {
-        let log_from = log_from(snapshot, progress)?;
-        let has = |at: Timestamp| log_from.is_some_and(|from| from <= at);
+    fn of(progress: &Progress, period: Period) -> Self {
+        let has = |at: Timestamp| progress.log_from <= at;
         let Period { from, until, .. } = period;
         let (mut first, mut end) = (from.next_hour(), until.hour());
         if first > end && has(from) {
-            return Ok(Self { hours: (end, end), edges: vec![(from, until)], from, until });
+            return Self { hours: (end, end), edges: vec![(from, until)], from, until };
         }
         let mut left = Some((from, Timestamp::of_hour(first))).filter(|_| has(from));
         let mut right = Some(Timestamp::of_hour(end)).filter(|at| has(*at)).map(|at| (at, until));
@@ -170,22 +169,8 @@ impl Plan {
         let starts = left.map_or(Timestamp::of_hour(first), |edge| edge.0);
         let ends = right.map_or(Timestamp::of_hour(end), |edge| edge.1);
         let edges = left.into_iter().chain(right).filter(|(from, until)| from < until).collect();
-        Ok(Self { hours: (first, end), edges, from: starts, until: ends })
+        Self { hours: (first, end), edges, from: starts, until: ends }
     }
-}
-
-/// From when on the log has every row; `None` where it has none and had some.
-fn log_from(snapshot: &Connection, progress: &Progress) -> Result<Option<Timestamp>> {
-    let oldest: Option<(i64, i64)> = snapshot
-        .prepare_cached(OLDEST_GROUP)?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    Ok(match oldest {
-        Some((1, _)) => Some(Timestamp::from_micros(i64::MIN)),
-        Some((_, first_at)) => Some(Timestamp::from_micros(first_at)),
-        None if progress.next_id == 1 => Some(Timestamp::from_micros(i64::MIN)),
-        None => None,
-    })
 }
 
 /// The same hours, without those before the first sum and after the last.
@@ -264,17 +249,19 @@ fn visit_tail(
     Ok(())
 }
 
-/// Shows the rows of the log that were settled in a stretch of time, of all tokens.
-fn visit_time(
+/// Shows the rows of the log that were settled in a stretch of time, of all tokens and with ids below `before`.
+pub(super) fn visit_time(
     snapshot: &Connection,
     from: Timestamp,
     until: Timestamp,
+    before: i64,
     mut each: impl FnMut(&LogRow),
 ) -> Result<()> {
     let mut statement = snapshot.prepare_cached(GROUPS)?;
     let mut groups = statement.query((from.as_micros(), until.as_micros()))?;
     while let Some(group) = groups.next()? {
-        log::visit(snapshot, group.get(0)?, group.get::<_, i64>(1)? + 1, |row| {
+        let end = before.min(group.get::<_, i64>(1)?.saturating_add(1));
+        log::visit(snapshot, group.get(0)?, end, |row| {
             if (from..until).contains(&row.at) {
                 each(row);
             }

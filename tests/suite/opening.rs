@@ -99,13 +99,18 @@ fn knob_out_of_its_bounds_is_named_before_anything_is_touched() {
     let second = Duration::from_secs(1);
     let ms = Duration::from_millis(1);
     type Set<T> = fn(Builder, T) -> Builder;
-    let durations: [(&str, Set<Duration>, Duration, Duration); 4] = [
+    let day = 86_400 * second;
+    let durations: [(&str, Set<Duration>, Duration, Duration); 7] = [
+        ("raw_retention", Builder::raw_retention, 3_599 * second, 3_651 * day),
+        ("hourly_retention", Builder::hourly_retention, 86_399 * second, 3_651 * day),
+        ("daily_retention", Builder::daily_retention, 89 * day, 3_651 * day),
         ("commit_window", Builder::commit_window, 99 * ms, 1_001 * ms),
         ("last_used_interval", Builder::last_used_interval, 999 * ms, 86_401 * second),
         ("busy_timeout", Builder::busy_timeout, 9 * ms, 61 * second),
         ("serve_stale", Builder::serve_stale, 3_601 * second, Duration::MAX),
     ];
-    let counts: [(&str, Set<u64>, u64, u64); 6] = [
+    let counts: [(&str, Set<u64>, u64, u64); 7] = [
+        ("max_file_size", Builder::max_file_size, 0, (16 << 20) - 1),
         ("queue_capacity", |b, n| b.queue_capacity(n as usize), 0, (1 << 24) + 1),
         ("group_size", |b, n| b.group_size(n as usize), 0, (1 << 16) + 1),
         ("last_used_capacity", |b, n| b.last_used_capacity(n as usize), 0, (1 << 20) + 1),

@@ -3,12 +3,13 @@
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use rusqlite::Statement;
 use token_tracker::{Access, AuthRequest, Clock, SystemClock, TokenTracker};
 
 use crate::material::{Claims, Database, Decoder, SCOPE, tokens};
-use crate::measure::{Figure, Scale, Stopwatch, median_ratio};
+use crate::measure::{Figure, Scale, Turns};
 
 pub(crate) const FIGURES: &[Figure] = &[
     Figure { name: "authenticate_cached_vs_decode", unit: "ratio", measure: cached_vs_decode },
@@ -18,7 +19,7 @@ pub(crate) const FIGURES: &[Figure] = &[
 
 const CACHED: u64 = 10_000;
 /// Tickets that are held at a time, so that ending them is no part of what is measured.
-const CHUNK: usize = 1_000;
+const CHUNK: usize = 500;
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
 /// A request with all that an adapter says, and its ticket.
@@ -30,6 +31,11 @@ fn authenticate(tracker: &TokenTracker, token: &str) -> Access {
         .user_agent("python-requests/2.32.3")
         .scope(SCOPE);
     tracker.authenticate(request).unwrap()
+}
+
+/// Reads the texts, so that the processor has them at hand: a service has just read its token off the wire.
+fn receive(chunk: &[String]) {
+    black_box(chunk.iter().flat_map(|token| token.bytes()).map(u64::from).sum::<u64>());
 }
 
 /// Settles the tickets and lets the writer come to rest.
@@ -49,21 +55,24 @@ fn warm(tracker: &TokenTracker, tokens: &[String]) {
 }
 
 fn cached_vs_decode(scale: Scale) -> f64 {
-    let (tracker, tokens) = (Database::with_tokens(CACHED), tokens(CACHED));
-    let (tracker, decoder) = (tracker.open(), Decoder::new());
+    let (database, tokens) = (Database::with_tokens(CACHED), tokens(CACHED));
+    let (tracker, decoder) = (database.open(), Decoder::new());
     warm(&tracker, &tokens);
-    let mut tickets = Vec::with_capacity(CHUNK);
-    median_ratio(scale.pick(41, 9), || {
-        let (mut cached, mut decoded) = (Stopwatch::new(), Stopwatch::new());
+    let (mut turns, mut tickets) = (Turns::new(), Vec::with_capacity(CHUNK));
+    for _ in 0..scale.pick(40, 8) {
         for chunk in tokens.chunks(CHUNK) {
-            cached.time(|| tickets.extend(chunk.iter().map(|token| authenticate(&tracker, token))));
+            receive(chunk);
+            turns.thing(|| {
+                tickets.extend(chunk.iter().map(|token| authenticate(&tracker, token)));
+            });
             end(&tracker, &mut tickets);
-            decoded.time(|| {
+            receive(chunk);
+            turns.limit(|| {
                 chunk.iter().for_each(|token| drop(black_box(decoder.decode(token))));
             });
         }
-        (cached.seconds(), decoded.seconds())
-    })
+    }
+    turns.ratio()
 }
 
 fn cold_vs_floor(scale: Scale) -> f64 {
@@ -71,21 +80,24 @@ fn cold_vs_floor(scale: Scale) -> f64 {
     let (database, tokens, decoder) = (Database::with_tokens(count), tokens(count), Decoder::new());
     let connection = database.connect();
     let mut select = connection.prepare(SELECT_TOKEN).unwrap();
-    let mut tickets = Vec::with_capacity(CHUNK);
-    median_ratio(scale.pick(15, 5), || {
+    let (mut turns, mut tickets) = (Turns::new(), Vec::with_capacity(CHUNK));
+    for _ in 0..scale.pick(15, 5) {
+        // A tracker that has seen none of them.
         let tracker = database.open();
-        let (mut cold, mut floor) = (Stopwatch::new(), Stopwatch::new());
         for chunk in tokens.chunks(CHUNK) {
-            cold.time(|| tickets.extend(chunk.iter().map(|token| authenticate(&tracker, token))));
+            receive(chunk);
+            turns.thing(|| {
+                tickets.extend(chunk.iter().map(|token| authenticate(&tracker, token)));
+            });
             end(&tracker, &mut tickets);
-            floor.time(|| {
-                chunk.iter().for_each(|token| {
-                    black_box(row(&mut select, &decoder.decode(token)));
-                });
+            receive(chunk);
+            turns.limit(|| {
+                let find = |token| row(&mut select, &decoder.decode(token));
+                chunk.iter().map(String::as_str).map(find).for_each(|row| drop(black_box(row)));
             });
         }
-        (cold.seconds(), floor.seconds())
-    })
+    }
+    turns.ratio()
 }
 
 const SELECT_TOKEN: &str =
@@ -105,16 +117,18 @@ fn two_threads(scale: Scale) -> f64 {
     warm(&tracker, &tokens);
     let mut tickets = [Vec::new(), Vec::new()];
     let mut by = |threads: usize| {
-        let seconds = together(&tracker, &tokens, &mut tickets[..threads]);
+        let time = together(&tracker, &tokens, &mut tickets[..threads]);
         tickets.iter_mut().for_each(|tickets| end(&tracker, tickets));
-        seconds
+        time
     };
+    let mut turns = Turns::new();
+    (0..scale.pick(100, 25)).for_each(|_| turns.push(by(1), by(2)));
     // Two threads do twice as much.
-    2.0 * median_ratio(scale.pick(101, 25), || (by(1), by(2)))
+    2.0 * turns.ratio()
 }
 
 /// How long it takes until each thread has authenticated all tokens once.
-fn together(tracker: &TokenTracker, tokens: &[String], tickets: &mut [Vec<Access>]) -> f64 {
+fn together(tracker: &TokenTracker, tokens: &[String], tickets: &mut [Vec<Access>]) -> Duration {
     let (clock, ready, threads) = (SystemClock::new(), AtomicUsize::new(0), tickets.len());
     let run = |(thread, tickets): (usize, &mut Vec<Access>)| {
         tickets.reserve(tokens.len());
@@ -134,6 +148,6 @@ fn together(tracker: &TokenTracker, tokens: &[String], tickets: &mut [Vec<Access
         let times: Vec<_> = running.into_iter().map(|thread| thread.join().unwrap()).collect();
         let start = times.iter().map(|(start, _)| *start).min().unwrap();
         let end = times.iter().map(|(_, end)| *end).max().unwrap();
-        (end - start).as_secs_f64()
+        end - start
     })
 }

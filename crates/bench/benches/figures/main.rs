@@ -8,6 +8,7 @@
 //! ```
 
 #![allow(
+    clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a tool that prints figures, and has nothing better to do than to stop where it cannot"

@@ -27,6 +27,49 @@ impl Scale {
     }
 }
 
+/// Times of a thing and of its limit, taken by turns.
+pub(crate) struct Turns {
+    clock: SystemClock,
+    things: Vec<Duration>,
+    limits: Vec<Duration>,
+}
+
+impl Turns {
+    pub(crate) fn new() -> Self {
+        Self { clock: SystemClock::new(), things: Vec::new(), limits: Vec::new() }
+    }
+
+    pub(crate) fn thing(&mut self, work: impl FnOnce()) {
+        let start = self.clock.monotonic();
+        work();
+        self.things.push(self.clock.monotonic() - start);
+    }
+
+    pub(crate) fn limit(&mut self, work: impl FnOnce()) {
+        let start = self.clock.monotonic();
+        work();
+        self.limits.push(self.clock.monotonic() - start);
+    }
+
+    /// For a thing and a limit that say themselves how long they took.
+    pub(crate) fn push(&mut self, thing: Duration, limit: Duration) {
+        self.things.push(thing);
+        self.limits.push(limit);
+    }
+
+    /// Median to median: a turn that was interrupted counts for one turn, however long that took.
+    pub(crate) fn ratio(self) -> f64 {
+        let [thing, limit] = [self.things, self.limits].map(median);
+        eprintln!("turns of {thing:?} to {limit:?}");
+        thing.as_secs_f64() / limit.as_secs_f64()
+    }
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
 /// Adds up the time of the parts that are to be measured.
 pub(crate) struct Stopwatch {
     clock: SystemClock,

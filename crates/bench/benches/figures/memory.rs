@@ -34,8 +34,8 @@ pub(crate) fn child(mut arguments: impl Iterator<Item = String>) {
     let before = resident();
     let tracker = open(Path::new(&path));
     for number in 1..=count {
-        drop(tracker.authenticate(&token(number)).unwrap());
-        drop(tracker.authenticate(&forged(number)).unwrap_err());
+        drop(tracker.authenticate(token(number)).unwrap());
+        drop(tracker.authenticate(forged(number)).unwrap_err());
     }
     tracker.flush().unwrap();
     println!("{:.3}", (resident() - before) / 1024.0);
