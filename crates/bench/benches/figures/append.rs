@@ -7,7 +7,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::traffic::{Request, Traffic};
 
 /// Rows to a transaction: the tracker's own default.
-const GROUP: usize = 4_096;
+const GROUP: usize = 8_192;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS plain_log (
     id             INTEGER PRIMARY KEY,

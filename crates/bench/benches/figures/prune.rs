@@ -10,7 +10,7 @@ use crate::material::{Database, builder};
 use crate::measure::{Figure, Scale};
 use crate::percentiles::Calls;
 use crate::traffic::Traffic;
-use crate::volume::million;
+use crate::volume::{RECORDS, million};
 
 pub(crate) const FIGURES: &[Figure] =
     &[Figure { name: "prune_stall_p999", unit: "ratio", measure: stall }];
@@ -34,8 +34,15 @@ fn stall(scale: Scale) -> f64 {
         steadily(&tracker, before, &mut undisturbed, || false);
         clock.advance(BEYOND_RETENTION);
         while_pruning(&tracker, |is_over| steadily(&tracker, &mut usages, &mut pruning, is_over));
+        assert_eq!(left(&database), 0, "the million is gone");
     }
     pruning.percentile(999).as_secs_f64() / undisturbed.percentile(999).as_secs_f64()
+}
+
+/// How many of the million are still there.
+fn left(database: &Database) -> i64 {
+    let left = "SELECT count(*) FROM usage_log WHERE id <= ?1";
+    database.connect().query_row(left, [RECORDS as i64], |row| row.get(0)).unwrap()
 }
 
 fn while_pruning(tracker: &TokenTracker, work: impl FnOnce(&dyn Fn() -> bool)) {
