@@ -102,6 +102,7 @@ impl Store {
         let location = Location::File(path.to_owned());
         let mut connection = open_writing(path, &options)?;
         schema::migrate(&mut connection)?;
+        schema::check_ends(&connection)?;
         let (timeout, checkpoints) = (options.busy_timeout, options.checkpoints);
         let manager = SqliteConnectionManager::file(path)
             .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)

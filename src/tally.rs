@@ -21,6 +21,13 @@ pub(crate) struct Fact {
     pub(crate) method: Option<i64>,
 }
 
+/// The largest sum, which is the largest number that a column holds.
+const LARGEST: u64 = i64::MAX as u64;
+
+fn sum(one: u64, two: u64) -> u64 {
+    one.saturating_add(two).min(LARGEST)
+}
+
 /// Totals. Sums stop at their largest value instead of wrapping.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Tally {
@@ -47,20 +54,20 @@ impl Tally {
             Outcome::Success => &mut self.success,
             Outcome::Unfinished => &mut self.unfinished,
         };
-        *counter = counter.saturating_add(fact.weight);
+        *counter = sum(*counter, fact.weight);
         if fact.status < 400 {
-            self.below_400 = self.below_400.saturating_add(fact.weight);
+            self.below_400 = sum(self.below_400, fact.weight);
         }
-        self.response_bytes = self.response_bytes.saturating_add(fact.response_bytes);
-        self.cost = self.cost.saturating_add(fact.cost);
+        self.response_bytes = sum(self.response_bytes, fact.response_bytes);
+        self.cost = sum(self.cost, fact.cost);
         let duration = fact.duration_us.saturating_mul(fact.weight);
-        self.duration_us = self.duration_us.saturating_add(duration);
-        self.longest_us = self.longest_us.max(fact.duration_us);
+        self.duration_us = sum(self.duration_us, duration);
+        self.longest_us = self.longest_us.max(fact.duration_us).min(LARGEST);
         self.latency.add(fact.duration_us, fact.weight);
     }
 
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (sum, part) in [
+        for (total, part) in [
             (&mut self.success, other.success),
             (&mut self.client_error, other.client_error),
             (&mut self.server_error, other.server_error),
@@ -71,7 +78,7 @@ impl Tally {
             (&mut self.cost, other.cost),
             (&mut self.duration_us, other.duration_us),
         ] {
-            *sum = sum.saturating_add(part);
+            *total = sum(*total, part);
         }
         self.longest_us = self.longest_us.max(other.longest_us);
         self.latency.merge(&other.latency);
@@ -88,7 +95,7 @@ impl Tally {
     pub(crate) fn total(&self) -> u64 {
         let outcomes =
             [self.success, self.client_error, self.server_error, self.denied, self.unfinished];
-        outcomes.into_iter().fold(0, u64::saturating_add)
+        outcomes.into_iter().fold(0, sum)
     }
 }
 
@@ -332,6 +339,6 @@ mod tests {
         let mut tally = Tally::default();
         tally.add(&huge);
         tally.add(&huge);
-        assert_eq!((tally.duration_us, tally.total()), (u64::MAX, u64::MAX));
+        assert_eq!((tally.duration_us, tally.total()), (LARGEST, LARGEST));
     }
 }

@@ -10,7 +10,7 @@ use super::tier::{DAILY, HOURLY, Sum};
 use crate::token::TokenId;
 
 /// Tokens of a day that are folded in one step.
-const FOLD_STEP: i64 = 512;
+const FOLD_STEP: i64 = 128;
 
 const FIRST_HOUR: &str = "SELECT min(hour) FROM usage_hourly WHERE hour >= ?1";
 const NEXT_TOKENS: &str = "SELECT token_id FROM usage_hourly WHERE hour = ?1 AND token_id > ?2

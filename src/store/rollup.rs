@@ -25,6 +25,9 @@ const MAX_TAIL: u64 = 32_768;
 const ROWS_A_KEY: u64 = 32;
 const MIN_TAIL: u64 = 256;
 
+/// Sums to write at once, which takes about 20 ms. Nothing else is written meanwhile.
+const MAX_KEYS: u64 = 8_192;
+
 /// Empty sums whose memory is kept.
 const MAX_KEPT: usize = 4_096;
 
@@ -134,7 +137,7 @@ impl Tail {
 
     pub(super) fn is_due(&self) -> bool {
         let worth_it = self.rows >= MIN_TAIL && self.rows >= ROWS_A_KEY * self.keys;
-        worth_it || self.rows >= MAX_TAIL || self.overdue
+        worth_it || self.rows >= MAX_TAIL || self.keys >= MAX_KEYS || self.overdue
     }
 
     /// Adds the tail to the hourly rows, and to the daily rows where those have the day. Starts over empty.

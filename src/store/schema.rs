@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
+use super::rollup::Progress;
 use crate::error::{Error, ErrorKind};
 
 /// Marks a SQLite file as one of this library ("tktr").
@@ -188,6 +189,23 @@ CREATE TABLE writers (
 ) STRICT;
 ";
 
+const TABLES: [&str; 14] = [
+    "changes",
+    "credentials",
+    "meta",
+    "names",
+    "progress",
+    "tokens",
+    "usage_daily",
+    "usage_daily_counts",
+    "usage_gaps",
+    "usage_groups",
+    "usage_heads",
+    "usage_hourly",
+    "usage_hourly_counts",
+    "usage_log",
+];
+
 /// Refuses what is not ours or is newer, and brings what is older up to date.
 pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -217,6 +235,34 @@ fn newer(version: impl std::fmt::Display) -> Error {
     let message =
         format!("the file has schema {version}, newer than {newest}: update token-tracker");
     Error::new(ErrorKind::NewerSchema, message)
+}
+
+/// A check that costs the same however large the file is: the tables are there, and the log ends where it says.
+pub(super) fn check_ends(connection: &Connection) -> Result<()> {
+    let damaged = |what: String| {
+        Error::new(ErrorKind::Storage, format!("the database file is damaged: {what}"))
+    };
+    for table in TABLES {
+        let found = connection.query_row(
+            "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1",
+            [table],
+            |_| Ok(()),
+        );
+        found.optional()?.ok_or_else(|| damaged(format!("it has no table `{table}`")))?;
+    }
+    let progress = Progress::read(connection)?;
+    let last: Option<i64> =
+        connection.query_row("SELECT max(id) FROM usage_log", [], |row| row.get(0))?;
+    let end: Option<i64> = connection.query_row(
+        "SELECT max(last_id) FROM (SELECT last_id FROM usage_groups
+            ORDER BY first_id DESC LIMIT 1)",
+        [],
+        |row| row.get(0),
+    )?;
+    if last.is_some_and(|last| last != progress.next_id - 1) || last != end {
+        return Err(damaged("the log ends elsewhere than it says".to_owned()).into());
+    }
+    Ok(())
 }
 
 /// The schema version of the file, 0 where it is empty. Reads only.

@@ -132,6 +132,8 @@ impl Ledger {
         let rows = read(database);
         check_chains(database, &rows);
         check_sums(tracker, &rows);
+        let found = tracker.verify().expect("the file can be looked through");
+        assert_eq!(found.problems, [""; 0]);
         self.check_catalogue(tracker);
         let mut stored = HashMap::new();
         let mut denied: BTreeMap<i64, i64> = BTreeMap::new();
@@ -266,8 +268,9 @@ fn add(sum: &mut [i64; 8], row: &Row) {
     };
     sum[outcome] += row.weight;
     sum[5] += row.weight;
-    sum[6] += row.response_bytes * row.weight;
-    sum[7] += row.cost * row.weight;
+    // A row that stands for several has their sums.
+    sum[6] += row.response_bytes;
+    sum[7] += row.cost;
 }
 
 /// In the order of the outcomes' codes.
