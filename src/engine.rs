@@ -355,8 +355,7 @@ impl Engine {
         if self.follower.is_fresh(now.monotonic, BOUND) && identity.grant.live.is_current() {
             return Ok(true);
         }
-        let found =
-            self.store.reader().and_then(|reader| reader.catalogue().find_id(identity.grant.id));
+        let found = self.store.read(|reader| reader.catalogue().find_id(identity.grant.id));
         let row = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
         let refused = self.cache.refused(identity.grant.id, row.generation);
         Ok(!refused && row.row.is_some_and(|row| row.status(now.wall) == TokenStatus::Active))

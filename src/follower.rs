@@ -43,7 +43,7 @@ impl Follower {
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Self> {
         let started = micros(clock.monotonic());
-        let generation = store.reader()?.catalogue().generation()?;
+        let generation = store.read(|reader| reader.catalogue().generation())?;
         cache.catch_up(Some(&[]), generation);
         Ok(Self {
             watch: store.watch()?,

@@ -156,7 +156,7 @@ impl StatsQuery<'_> {
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Reader) -> anyhow::Result<T>) -> Result<T, Error> {
-        let answer = self.engine.store.question().and_then(|reader| {
+        let answer = self.engine.store.ask(|reader| {
             if !reader.knows(&self.scope)? {
                 let whom = match self.scope {
                     Scope::Owner(_) => "no token of this owner",
@@ -164,7 +164,7 @@ impl StatsQuery<'_> {
                 };
                 return Err(Error::new(ErrorKind::NotFound, whom).into());
             }
-            question(&reader)
+            question(reader)
         });
         answer.map_err(to_error)
     }

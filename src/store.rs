@@ -17,7 +17,6 @@ mod statistics;
 mod tier;
 mod verify;
 
-use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,10 +76,7 @@ struct Questions {
 }
 
 /// Leave to ask one question.
-pub(crate) struct Question<'s> {
-    reader: Reader,
-    questions: &'s Questions,
-}
+struct Question<'s>(&'s Questions);
 
 /// A reading connection of its own, for whoever must not wait for a free one.
 pub(crate) struct Watch {
@@ -119,15 +115,16 @@ impl Store {
         Ok(Self { location: Location::Memory, options, pool, questions })
     }
 
-    pub(crate) fn reader(&self) -> Result<Reader> {
-        Ok(Reader(self.pool.get().context("no connection to read with")?))
+    /// Reads something that is quickly found.
+    pub(crate) fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let reader = Reader(self.pool.get().context("no connection to read with")?);
+        forgetting(&reader.0, work(&reader))
     }
 
-    /// A connection to ask something with that may take long.
-    pub(crate) fn question(&self) -> Result<Question<'_>> {
-        self.questions.enter(self.options.busy_timeout)?;
-        let reader = self.reader().inspect_err(|_| self.questions.leave())?;
-        Ok(Question { reader, questions: &self.questions })
+    /// Reads something that may take long: fewer at a time, so that authentication never waits behind it.
+    pub(crate) fn ask<T>(&self, work: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
+        let _question = self.questions.enter(self.options.busy_timeout)?;
+        self.read(work)
     }
 
     /// A connection of its own. `None` where nobody else can write: there is nothing to watch.
@@ -172,7 +169,8 @@ impl Reader {
 impl Watch {
     /// What changed after `generation`.
     pub(crate) fn changes_since(&self, generation: u64) -> Result<Changes> {
-        Catalogue::new(&self.connection.lock()).changes_since(generation)
+        let connection = self.connection.lock();
+        forgetting(&connection, Catalogue::new(&connection).changes_since(generation))
     }
 }
 
@@ -181,7 +179,7 @@ impl Questions {
         Self { free: Mutex::new(free), freed: Condvar::new() }
     }
 
-    fn enter(&self, timeout: Duration) -> Result<()> {
+    fn enter(&self, timeout: Duration) -> Result<Question<'_>> {
         let end = deadline(timeout);
         let mut free = self.free.lock();
         while *free == 0 {
@@ -191,27 +189,20 @@ impl Questions {
             }
         }
         *free -= 1;
-        Ok(())
-    }
-
-    fn leave(&self) {
-        *self.free.lock() += 1;
-        self.freed.notify_one();
-    }
-}
-
-impl Deref for Question<'_> {
-    type Target = Reader;
-
-    fn deref(&self) -> &Reader {
-        &self.reader
+        Ok(Question(self))
     }
 }
 
 impl Drop for Question<'_> {
     fn drop(&mut self) {
-        self.questions.leave();
+        *self.0.free.lock() += 1;
+        self.0.freed.notify_one();
     }
+}
+
+/// After a failure nothing that was read is kept: it may be what is wrong, and be right by now in the file.
+fn forgetting<T>(connection: &Connection, result: Result<T>) -> Result<T> {
+    result.inspect_err(|_| drop(connection.release_memory()))
 }
 
 impl WriteConnection {
@@ -270,6 +261,7 @@ fn set_synchronous(connection: &Connection, options: &StoreOptions) -> rusqlite:
 fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     let connection = connect(path)?;
     connection.busy_timeout(options.busy_timeout)?;
+    anyhow::ensure!(!connection.is_readonly("main")?, "the database file is read-only");
     // Before the journal mode is touched: a file that is not ours is left as it is.
     schema::check(&connection)?;
     let mode: String =

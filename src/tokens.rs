@@ -104,7 +104,7 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// `NotFound`.
     pub fn get(&self, id: TokenId) -> Result<Token, Error> {
-        let found = self.engine.store.question().and_then(|reader| reader.catalogue().find_id(id));
+        let found = self.engine.store.ask(|reader| reader.catalogue().find_id(id));
         let row = found.map_err(to_error)?.row.ok_or_else(not_found)?;
         Ok(self.show(&row, self.engine.now()))
     }
@@ -116,7 +116,7 @@ impl<'t> Tokens<'t> {
     pub fn list(&self, filter: &TokenFilter) -> Result<TokenPage, Error> {
         let limit = filter.page_size()?;
         let now = self.engine.now();
-        let rows = self.engine.store.question().and_then(|reader| {
+        let rows = self.engine.store.ask(|reader| {
             // One more than a page tells whether there is another.
             reader.catalogue().list(filter, limit + 1, now)
         });
@@ -134,8 +134,7 @@ impl<'t> Tokens<'t> {
     /// See [`Tokens`].
     pub fn count(&self, filter: &TokenFilter) -> Result<u64, Error> {
         let now = self.engine.now();
-        let count =
-            self.engine.store.question().and_then(|reader| reader.catalogue().count(filter, now));
+        let count = self.engine.store.ask(|reader| reader.catalogue().count(filter, now));
         count.map_err(to_error)
     }
 

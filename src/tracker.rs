@@ -22,7 +22,7 @@ use crate::receipt::Receipt;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
 use crate::stats::Stats;
-use crate::store::to_error;
+use crate::store::{Reader, to_error};
 use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
@@ -235,7 +235,7 @@ impl TokenTracker {
     /// # Errors
     /// `Storage` or `Busy` where the file cannot be read at all; what is wrong in it is in the answer.
     pub fn verify(&self) -> Result<Verification, Error> {
-        let found = self.engine().store.question().and_then(|reader| reader.verify());
+        let found = self.engine().store.ask(Reader::verify);
         found.map_err(to_error)
     }
 

@@ -75,16 +75,19 @@ impl Engine {
         mut terms: Terms,
         keys_replaced: u64,
     ) -> anyhow::Result<Result<Arc<Grant>, Terms>> {
-        let reader = self.store.reader()?;
-        for _ in 0..MAX_LOOK_UPS {
-            let Some(found) = reader.catalogue().authority(key)? else { return Ok(Err(terms)) };
-            let generation = found.generation;
-            match self.cache.admit(self.grant(found, terms), generation, keys_replaced) {
-                Admission::Current(grant) => return Ok(Ok(grant)),
-                Admission::Outdated(grant) => terms = grant.terms,
+        self.store.read(|reader| {
+            for _ in 0..MAX_LOOK_UPS {
+                let Some(found) = reader.catalogue().authority(key)? else {
+                    return Ok(Err(terms));
+                };
+                let generation = found.generation;
+                match self.cache.admit(self.grant(found, terms), generation, keys_replaced) {
+                    Admission::Current(grant) => return Ok(Ok(grant)),
+                    Admission::Outdated(grant) => terms = grant.terms,
+                }
             }
-        }
-        anyhow::bail!("the token changes faster than it can be looked up")
+            anyhow::bail!("the token changes faster than it can be looked up")
+        })
     }
 
     /// What is granted by the catalogue. The kind is that of the token presented: a JWT is a legacy one where it

@@ -242,6 +242,8 @@ pub(super) fn check_ends(connection: &Connection) -> Result<()> {
     let damaged = |what: String| {
         Error::new(ErrorKind::Storage, format!("the database file is damaged: {what}"))
     };
+    // Others may be writing: all of it is of one moment.
+    let connection = &*connection.unchecked_transaction()?;
     for table in TABLES {
         let found = connection.query_row(
             "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1",

@@ -10,6 +10,7 @@ use super::append::LogMemory;
 use super::retention::{self, Horizons};
 use super::rollup::HOURS_A_DAY;
 use super::{Catalogue, Store, WriteConnection, fold, schema, size};
+use crate::error::Error;
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
 use crate::token::TokenId;
@@ -253,16 +254,20 @@ impl Session {
             transaction.commit().context("no commit")?;
             Ok(value)
         });
-        let Err(error) = result else {
-            self.connection = Some(connection);
-            return result.map_err(CommitError::RolledBack);
+        let error = match result {
+            Ok(value) => {
+                self.connection = Some(connection);
+                return Ok(value);
+            }
+            Err(error) => error,
         };
         self.forget();
-        if committing {
-            return Err(CommitError::Unknown(error));
+        // Where the storage failed, the next try is on a connection of its own: one that was opened while the
+        // file was read-only stays so.
+        if error.downcast_ref::<Error>().is_some() && !committing {
+            self.connection = Some(connection);
         }
-        self.connection = Some(connection);
-        Err(CommitError::RolledBack(error))
+        Err(if committing { CommitError::Unknown(error) } else { CommitError::RolledBack(error) })
     }
 }
 
