@@ -38,10 +38,6 @@ impl Histogram {
         merge_counts(&mut self.buckets, &other.buckets);
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.buckets.clear();
-    }
-
     pub(crate) fn count(&self) -> u64 {
         self.buckets.iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }

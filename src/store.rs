@@ -50,6 +50,16 @@ pub(crate) struct StoreOptions {
     pub(crate) checkpoints: Checkpoints,
 }
 
+impl StoreOptions {
+    /// As the mode has it for records.
+    fn synchronous(&self) -> Synchronous {
+        if self.synced { Synchronous::Full } else { Synchronous::Normal }
+    }
+}
+
+/// The pages that a connection keeps which reads the same few again and again: 256 KiB instead of 2 MB.
+const FEW_PAGES: i64 = -256;
+
 /// Where the database is.
 #[derive(Clone, Debug)]
 enum Location {
@@ -132,6 +142,7 @@ impl Store {
         let Location::File(path) = &self.location else { return Ok(None) };
         let mut connection = connect(path)?;
         prepare_reading(&mut connection, self.options.busy_timeout, self.options.checkpoints)?;
+        connection.pragma_update(None, "cache_size", FEW_PAGES)?;
         Ok(Some(Watch { connection: Mutex::new(connection) }))
     }
 
@@ -141,7 +152,8 @@ impl Store {
             Location::File(path) if self.options.checkpoints == Checkpoints::Automatic => {
                 let connection = connect(path)?;
                 connection.busy_timeout(self.options.busy_timeout)?;
-                set_synchronous(&connection, &self.options)?;
+                self.options.synchronous().set(&connection)?;
+                connection.pragma_update(None, "cache_size", FEW_PAGES)?;
                 Ok(Some(Checkpointer::new(connection)))
             }
             _ => Ok(None),
@@ -244,7 +256,9 @@ fn prepare_reading(
 ) -> rusqlite::Result<()> {
     connection.busy_timeout(timeout)?;
     leave_checkpoints(connection, checkpoints)?;
-    connection.pragma_update(None, "query_only", true)
+    connection.pragma_update(None, "query_only", true)?;
+    // The write-ahead log is opened by the first read. A connection that cannot is none to be had from the pool.
+    connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))
 }
 
 /// Without this the last connection to close makes a checkpoint, whoever has that for his task.
@@ -253,9 +267,23 @@ fn leave_checkpoints(connection: &Connection, to: Checkpoints) -> rusqlite::Resu
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, leave).map(drop)
 }
 
-fn set_synchronous(connection: &Connection, options: &StoreOptions) -> rusqlite::Result<()> {
-    let synchronous = if options.synced { "FULL" } else { "NORMAL" };
-    connection.pragma_update(None, "synchronous", synchronous)
+/// When a commit is on the disk.
+#[derive(Clone, Copy)]
+enum Synchronous {
+    /// At the commit.
+    Full,
+    /// At the next checkpoint.
+    Normal,
+}
+
+impl Synchronous {
+    fn set(self, connection: &Connection) -> rusqlite::Result<()> {
+        let mode = match self {
+            Self::Full => "FULL",
+            Self::Normal => "NORMAL",
+        };
+        connection.pragma_update(None, "synchronous", mode)
+    }
 }
 
 fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
@@ -267,7 +295,7 @@ fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     anyhow::ensure!(mode.eq_ignore_ascii_case("wal"), "the file system gives no write-ahead log");
-    set_synchronous(&connection, options)?;
+    options.synchronous().set(&connection)?;
     leave_checkpoints(&connection, options.checkpoints)?;
     // No commit makes a checkpoint: there is a connection for that, or a replicator.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;

@@ -84,13 +84,6 @@ impl Tally {
         self.latency.merge(&other.latency);
     }
 
-    /// As new, but for the memory, which is used again.
-    pub(crate) fn clear(&mut self) {
-        let mut latency = std::mem::take(&mut self.latency);
-        latency.clear();
-        *self = Self { latency, ..Self::default() };
-    }
-
     /// All requests, whatever their outcome.
     pub(crate) fn total(&self) -> u64 {
         let outcomes =
@@ -177,19 +170,15 @@ impl Breakdown {
         }
     }
 
-    /// As new, but for the memory, which is used again.
-    pub(crate) fn clear(&mut self) {
-        self.dimensions.iter_mut().for_each(Vec::clear);
-    }
-
     pub(crate) fn counts(&self, dimension: Dimension) -> &[(Value, u64)] {
         &self.dimensions[dimension as usize]
     }
 
-    /// Keeps the `most` largest counts of each dimension and puts the rest together as other. Sums stay.
-    pub(crate) fn cap(&mut self, most: usize) {
+    /// Where a dimension has more than twice `most` counts, keeps the `most` largest and puts the rest together as
+    /// other. Sums stay. Twice, so that it is not done for each count that comes new.
+    pub(crate) fn trim(&mut self, most: usize) {
         for counts in &mut self.dimensions {
-            if counts.len() <= most.max(1) {
+            if counts.len() <= 2 * most.max(1) {
                 continue;
             }
             counts.sort_unstable_by_key(|(value, count)| {
@@ -294,30 +283,33 @@ mod tests {
     }
 
     #[test]
-    fn each_dimension_sums_up_to_all_requests_whatever_is_capped() {
+    fn each_dimension_sums_up_to_all_requests_whatever_is_trimmed() {
         let (tally, mut breakdown) = of(0..1_000);
         let sum = |breakdown: &Breakdown, dimension| {
             breakdown.counts(dimension).iter().map(|(_, count)| count).sum::<u64>()
         };
         for most in [100, 20, 7, 3, 2, 1, 1] {
-            breakdown.cap(most);
+            breakdown.trim(most);
             for dimension in [Dimension::Route, Dimension::UserAgent, Dimension::Status] {
                 assert_eq!(sum(&breakdown, dimension), tally.total());
-                assert!(breakdown.counts(dimension).len() <= most);
+                assert!(breakdown.counts(dimension).len() <= 2 * most);
             }
             assert_eq!(sum(&breakdown, Dimension::Reason), tally.denied);
         }
     }
 
     #[test]
-    fn cap_keeps_the_largest() {
+    fn what_is_too_much_is_trimmed_to_the_largest() {
         let mut breakdown = Breakdown::default();
-        for (value, count) in [(1, 5), (2, 50), (3, 2), (4, 20), (0, 1)] {
+        for (value, count) in [(1, 5), (2, 50), (3, 2), (4, 20), (0, 1), (5, 3), (6, 4)] {
             breakdown.count(Dimension::Route, Value::of_name(Some(value)), count);
         }
-        breakdown.cap(3);
+        let all = breakdown.clone();
+        breakdown.trim(4);
+        assert_eq!(breakdown, all, "it is not too much yet");
+        breakdown.trim(3);
         let kept: Vec<_> = breakdown.counts(Dimension::Route).to_vec();
-        assert_eq!(kept, [(Value::OTHER, 8), (Value::of(2), 50), (Value::of(4), 20)]);
+        assert_eq!(kept, [(Value::OTHER, 15), (Value::of(2), 50), (Value::of(4), 20)]);
     }
 
     #[test]

@@ -13,10 +13,10 @@ use crate::token::TokenId;
 
 /// Records to a chunk, at most. Chunks change hands whole, so that the lock is held for a moment only, however
 /// large the group is: copying 4,096 records under it made callers wait 200 µs.
-pub(super) const CHUNK: usize = 1_024;
+pub(super) const CHUNK: usize = 512;
 
 /// Empty chunks that are kept to be filled again.
-pub(super) const MAX_SPARE: usize = 16;
+pub(super) const MAX_SPARE: usize = 8;
 
 /// Hours for which drops are counted apart while they cannot be stored.
 const MAX_GAPS: usize = 64;

@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
 /// Link heads kept in memory; past this they are read again.
-const MAX_HEADS: usize = 65_536;
+const MAX_HEADS: usize = 32_768;
 
 /// Rows with a weight that may still grow; past this new ones are begun.
 const MAX_GROWING: usize = 4_096;

@@ -9,6 +9,12 @@ use super::log;
 use crate::tally::Fact;
 use crate::token::TokenId;
 
+macro_rules! plain {
+    () => {
+        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    };
+}
+
 /// Everything that a row of the log says.
 #[derive(Clone, Copy)]
 pub(super) struct NewRow {
@@ -20,83 +26,132 @@ pub(super) struct NewRow {
     pub(super) fact: Fact,
 }
 
-/// Rows to a statement. Starting and ending a statement costs as much as what it does for one row: sixteen at a
-/// time cost 0.44 µs each, one at a time 0.55 µs.
+/// Rows to a statement.
 const ROWS: usize = 16;
-const COLUMNS: usize = 14;
+const COLUMNS: usize = 11;
 
-macro_rules! insert {
-    ($($row:literal)+) => {
-        concat!(
-            "INSERT INTO usage_log
-                (id, at, token_id, back, route, method, status, outcome, duration_us, response_bytes,
-                 client_address, user_agent, cost, weight)
-                VALUES ",
-            $($row, "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),+
-        )
-    };
-}
-
-const INSERT_ONE: &str = insert!("");
-const INSERT: &str =
-    insert!("" ", " ", " ", " ", " ", " ", " ", " ", " ", " ", " ", " ", " ", " ", " ", ");
+/// Rows of one request that cost 1: the two columns that say otherwise are left out.
+///
+/// None but the first row of a batch says its id. The others get the one after, and SQLite then appends without
+/// looking whether there is such a row, which took a sixth of the time.
+const INSERT_PLAIN: &str = concat!(
+    "INSERT INTO usage_log (at, token_id, back, route, method, status, outcome, duration_us,
+        response_bytes, client_address, user_agent) VALUES ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!(),
+    ", ",
+    plain!()
+);
+const INSERT: &str = "INSERT INTO usage_log (at, token_id, back, route, method, status, outcome,
+    duration_us, response_bytes, client_address, user_agent, cost, weight, id)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 pub(super) struct LogRows<'c> {
     connection: &'c Connection,
     insert: CachedStatement<'c>,
+    insert_plain: CachedStatement<'c>,
     waiting: Vec<NewRow>,
+    is_first: bool,
 }
 
 impl<'c> LogRows<'c> {
     pub(super) fn new(connection: &'c Connection) -> Result<Self> {
-        let insert = connection.prepare_cached(INSERT)?;
-        Ok(Self { connection, insert, waiting: Vec::with_capacity(ROWS) })
+        Ok(Self {
+            connection,
+            insert: connection.prepare_cached(INSERT)?,
+            insert_plain: connection.prepare_cached(INSERT_PLAIN)?,
+            waiting: Vec::with_capacity(ROWS),
+            is_first: true,
+        })
     }
 
+    /// Rows come in the order of their ids, without a gap.
     pub(super) fn push(&mut self, row: NewRow) -> Result<()> {
         self.waiting.push(row);
+        if self.is_first || !row.is_plain() {
+            return self.flush();
+        }
         if self.waiting.len() == ROWS {
             for (at, row) in self.waiting.iter().enumerate() {
-                bind(&mut self.insert, at * COLUMNS, row)?;
+                bind(&mut self.insert_plain, at * COLUMNS, row)?;
             }
-            self.insert.raw_execute()?;
+            self.insert_plain.raw_execute()?;
             self.waiting.clear();
+            self.check_id(row.id)?;
         }
         Ok(())
     }
 
     /// Inserts what waits for company.
     pub(super) fn flush(&mut self) -> Result<()> {
-        if self.waiting.is_empty() {
-            return Ok(());
-        }
-        let mut insert = self.connection.prepare_cached(INSERT_ONE)?;
+        let Some(last) = self.waiting.last().map(|row| row.id) else { return Ok(()) };
         for row in self.waiting.drain(..) {
-            bind(&mut insert, 0, &row)?;
-            insert.raw_execute()?;
+            bind(&mut self.insert, 0, &row)?;
+            let Fact { cost, weight, .. } = row.fact;
+            self.insert.raw_bind_parameter(COLUMNS + 1, (cost != 1).then_some(column(cost)))?;
+            self.insert.raw_bind_parameter(COLUMNS + 2, (weight != 1).then_some(column(weight)))?;
+            self.insert.raw_bind_parameter(COLUMNS + 3, self.is_first.then_some(row.id))?;
+            self.insert.raw_execute()?;
+            self.is_first = false;
         }
+        self.check_id(last)
+    }
+
+    fn check_id(&self, expected: i64) -> Result<()> {
+        let id = self.connection.last_insert_rowid();
+        anyhow::ensure!(id == expected, "the log goes on at row {id}, not {expected}");
         Ok(())
+    }
+}
+
+impl NewRow {
+    fn is_plain(&self) -> bool {
+        self.fact.cost == 1 && self.fact.weight == 1
     }
 }
 
 /// Bound by hand: a list of parameters costs a fifth more.
 fn bind(insert: &mut CachedStatement<'_>, after: usize, row: &NewRow) -> Result<()> {
     let fact = &row.fact;
-    insert.raw_bind_parameter(after + 1, row.id)?;
-    insert.raw_bind_parameter(after + 2, row.at)?;
-    insert.raw_bind_parameter(after + 3, row.token.as_row())?;
-    insert.raw_bind_parameter(after + 4, row.back)?;
-    insert.raw_bind_parameter(after + 5, fact.route)?;
-    insert.raw_bind_parameter(after + 6, fact.method)?;
-    insert.raw_bind_parameter(after + 7, fact.status)?;
-    insert.raw_bind_parameter(after + 8, fact.outcome.code())?;
-    insert.raw_bind_parameter(after + 9, column(fact.duration_us))?;
-    insert.raw_bind_parameter(after + 10, column(fact.response_bytes))?;
+    insert.raw_bind_parameter(after + 1, row.at)?;
+    insert.raw_bind_parameter(after + 2, row.token.as_row())?;
+    insert.raw_bind_parameter(after + 3, row.back)?;
+    insert.raw_bind_parameter(after + 4, fact.route)?;
+    insert.raw_bind_parameter(after + 5, fact.method)?;
+    insert.raw_bind_parameter(after + 6, fact.status)?;
+    insert.raw_bind_parameter(after + 7, fact.outcome.code())?;
+    insert.raw_bind_parameter(after + 8, column(fact.duration_us))?;
+    insert.raw_bind_parameter(after + 9, column(fact.response_bytes))?;
     let (address, length) = row.address.map(log::address_bytes).unwrap_or_default();
-    insert.raw_bind_parameter(after + 11, row.address.map(|_| &address[..length]))?;
-    insert.raw_bind_parameter(after + 12, fact.user_agent)?;
-    insert.raw_bind_parameter(after + 13, (fact.cost != 1).then_some(column(fact.cost)))?;
-    insert.raw_bind_parameter(after + 14, (fact.weight != 1).then_some(column(fact.weight)))?;
+    insert.raw_bind_parameter(after + 10, row.address.map(|_| &address[..length]))?;
+    insert.raw_bind_parameter(after + 11, fact.user_agent)?;
     Ok(())
 }
 

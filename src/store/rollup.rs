@@ -5,7 +5,7 @@
 //! of the log before `rolled_up_to`; daily rows have all hours whose (day, token) is not after `folded`. What
 //! comes late for a day that is folded is added to both.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 
 use anyhow::Result;
 use rusqlite::{Connection, Row};
@@ -25,11 +25,11 @@ const MAX_TAIL: u64 = 32_768;
 const ROWS_A_KEY: u64 = 32;
 const MIN_TAIL: u64 = 256;
 
-/// Sums to write at once, which takes about 20 ms. Nothing else is written meanwhile.
-const MAX_KEYS: u64 = 8_192;
+/// Sums to write at once, which takes about 10 ms, and to hold in memory, at half a kilobyte or more each.
+const MAX_KEYS: u64 = 4_096;
 
-/// Empty sums whose memory is kept.
-const MAX_KEPT: usize = 4_096;
+/// Sums of the present hour that are kept, at 1 to 2 KB each.
+const MAX_KEPT: usize = 2_048;
 
 pub(super) const HOURS_A_DAY: i64 = 24;
 
@@ -77,6 +77,10 @@ impl Progress {
         Ok(())
     }
 
+    fn marks(&self) -> Marks {
+        (self.folded, self.hourly_from)
+    }
+
     /// Whether the daily rows have this day of this token.
     pub(super) fn is_folded(&self, day: i64, token: TokenId) -> bool {
         (day, token.as_row()) <= self.folded
@@ -89,26 +93,42 @@ pub(super) struct Tail {
     /// What it has of the log, as ids; nothing at first, which equals no stretch of a log.
     from: i64,
     until: i64,
+    /// What of the tiers it goes by.
+    marks: Marks,
     rows: u64,
-    /// By hour and token. Those that are empty keep their memory for the next rows.
-    sums: HashMap<(i64, TokenId), Sum, IdHash>,
-    /// How many of them are not empty.
+    /// Boxed, so that the table stays small where there are thousands.
+    sums: HashMap<(i64, TokenId), Box<Part>, IdHash>,
+    /// How many of them have rows that the file does not have.
     keys: u64,
     /// It must not wait: a row below `from` has grown, or others have appended rows, which nobody is to read
     /// twice.
     overdue: bool,
 }
 
+/// The sum of an hour and token. Once it has been written it is kept as the whole of its row, so that nothing needs
+/// to be read back for the next rows: that was half of the time of a roll-up.
+#[derive(Default)]
+struct Part {
+    sum: Sum,
+    is_new: bool,
+    is_whole: bool,
+}
+
+/// Up to where days are summed up, and hours removed. Where that moves, no row in memory is whole.
+type Marks = ((i64, i64), i64);
+
 impl Tail {
-    /// Whether this is the end of the log as the file has it. It is not once somebody else has written.
+    /// Whether this is the end of the log as the file has it. It is not once somebody else has written, or a day
+    /// was summed up.
     pub(super) fn is_of(&self, progress: &Progress) -> bool {
         (self.from, self.until) == (progress.rolled_up_to, progress.next_id)
+            && self.marks == progress.marks()
     }
 
     /// Reads the tail of the log anew.
     pub(super) fn read(connection: &Connection, progress: &Progress) -> Result<Self> {
         let (from, until) = (progress.rolled_up_to, progress.next_id);
-        let mut tail = Self { from, until, ..Self::default() };
+        let mut tail = Self { from, until, marks: progress.marks(), ..Self::default() };
         log::visit(connection, from, until, |row| tail.add(row.at.hour(), row.token, &row.fact))?;
         tail.overdue = tail.rows > 0;
         Ok(tail)
@@ -119,9 +139,12 @@ impl Tail {
     }
 
     pub(super) fn add(&mut self, hour: i64, token: TokenId, fact: &Fact) {
-        let sum = self.sums.entry((hour, token)).or_default();
-        self.keys += u64::from(sum.is_empty());
-        sum.add(fact);
+        for token in [token, ALL] {
+            let part = self.sums.entry((hour, token)).or_default();
+            self.keys += u64::from(!part.is_new);
+            part.is_new = true;
+            part.sum.add(fact);
+        }
         self.rows += 1;
     }
 
@@ -142,28 +165,23 @@ impl Tail {
 
     /// Adds the tail to the hourly rows, and to the daily rows where those have the day. Starts over empty.
     pub(super) fn roll_up(&mut self, transaction: &Connection, to: &mut Progress) -> Result<()> {
-        let mut tiers =
-            Tiers { hourly: HOURLY.writer(transaction)?, daily: DAILY.writer(transaction)? };
+        let (hourly, daily) = (HOURLY.writer(transaction)?, DAILY.writer(transaction)?);
+        let mut tiers = Tiers { hourly, daily };
         // In the order of the key: neighbours share a page.
-        let mut sums: Vec<_> = self.sums.iter_mut().filter(|(_, sum)| !sum.is_empty()).collect();
-        sums.sort_unstable_by_key(|(key, _)| **key);
-        let mut all = BTreeMap::<i64, Sum>::new();
-        for ((hour, token), sum) in sums {
-            all.entry(*hour).or_default().merge(sum);
-            tiers.add(*hour, *token, sum, to)?;
-            sum.clear();
-        }
-        for (hour, mut sum) in all {
-            tiers.add(hour, ALL, &mut sum, to)?;
+        let mut parts: Vec<_> = self.sums.iter_mut().filter(|(_, part)| part.is_new).collect();
+        parts.sort_unstable_by_key(|(key, _)| **key);
+        for ((hour, token), part) in parts {
+            tiers.write(*hour, *token, part, to)?;
         }
         to.rolled_up_to = self.until;
         let mut sums = std::mem::take(&mut self.sums);
-        let current = sums.keys().map(|(hour, _)| *hour).max();
-        sums.retain(|(hour, _), _| Some(*hour) == current);
+        let newest = sums.keys().map(|(hour, _)| *hour).max();
+        sums.retain(|(hour, _), part| Some(*hour) == newest && part.is_whole);
         if sums.len() > MAX_KEPT {
             sums = HashMap::default();
         }
-        *self = Self { from: self.until, until: self.until, sums, ..Self::default() };
+        let marks = to.marks();
+        *self = Self { from: self.until, until: self.until, marks, sums, ..Self::default() };
         Ok(())
     }
 }
@@ -175,15 +193,20 @@ struct Tiers<'c> {
 }
 
 impl Tiers<'_> {
-    /// `sum` is worth nothing afterwards.
-    fn add(&mut self, hour: i64, token: TokenId, sum: &mut Sum, to: &Progress) -> Result<()> {
+    /// An hour that is only in the hourly rows is whole afterwards; any other is worth nothing.
+    fn write(&mut self, hour: i64, token: TokenId, part: &mut Part, to: &Progress) -> Result<()> {
         let day = hour.div_euclid(HOURS_A_DAY);
-        if to.is_folded(day, token) {
-            self.daily.add(day, token, &mut sum.clone())?;
+        let (is_folded, is_kept) = (to.is_folded(day, token), hour >= to.hourly_from);
+        if is_folded {
+            self.daily.add(day, token, &mut part.sum.clone())?;
         }
-        if hour >= to.hourly_from {
-            self.hourly.add(hour, token, sum)?;
+        if is_kept && part.is_whole {
+            self.hourly.put(hour, token, &mut part.sum)?;
+        } else if is_kept {
+            self.hourly.add(hour, token, &mut part.sum)?;
         }
+        part.is_new = false;
+        part.is_whole = is_kept && !is_folded;
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use super::append::LogMemory;
 use super::retention::{self, Horizons};
 use super::rollup::HOURS_A_DAY;
-use super::{Catalogue, Store, WriteConnection, fold, schema, size};
+use super::{Catalogue, Store, Synchronous, WriteConnection, fold, schema, size};
 use crate::error::Error;
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
@@ -129,12 +129,21 @@ impl Session {
         self.log.forget();
     }
 
-    /// A change of the catalogue. It is committed if `work` succeeds.
+    /// A change of the catalogue. It is committed if `work` succeeds, and then on the disk, whatever the mode is:
+    /// a revocation that a power cut takes back would let a leaked token in again.
     pub(crate) fn change<T>(
         &mut self,
         work: impl FnOnce(&Catalogue<'_>) -> Result<T>,
     ) -> Result<T, CommitError> {
-        self.transact(|_, transaction| work(&Catalogue::new(transaction)))
+        self.synchronize(Synchronous::Full).map_err(CommitError::RolledBack)?;
+        let changed = self.transact(|_, transaction| work(&Catalogue::new(transaction)));
+        // Where this fails, the next commits are synced as well, which costs time and nothing else.
+        let _ = self.synchronize(self.store.options.synchronous());
+        changed
+    }
+
+    fn synchronize(&mut self, synchronous: Synchronous) -> Result<()> {
+        self.connection()?.with(|connection| Ok(synchronous.set(connection)?))
     }
 
     /// Stores a batch. Returns how many last-use columns moved.

@@ -7,7 +7,8 @@ use crate::sketch::Histogram;
 use crate::tally::{Breakdown, Fact, Tally};
 use crate::token::TokenId;
 
-/// Values that a row tells apart in each dimension: of one token, and of all.
+/// Values that a row tells apart in each dimension, of one token and of all; up to twice as many before it is
+/// trimmed.
 const MOST_OF_TOKEN: usize = 128;
 const MOST_OF_ALL: usize = 1_024;
 
@@ -25,20 +26,6 @@ impl Sum {
     pub(super) fn add(&mut self, fact: &Fact) {
         self.tally.add(fact);
         self.breakdown.add(fact);
-    }
-
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.tally.merge(&other.tally);
-        self.breakdown.merge(&other.breakdown);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.tally.total() == 0
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.tally.clear();
-        self.breakdown.clear();
     }
 }
 
@@ -154,7 +141,12 @@ impl TierWriter<'_> {
         if let Some(row) = self.find_counts.query(key)?.next()? {
             sum.breakdown.merge(&breakdown(row)?);
         }
-        sum.breakdown.cap(if token == ALL { MOST_OF_ALL } else { MOST_OF_TOKEN });
+        self.put(bucket, token, sum)
+    }
+
+    /// Writes the row of a bucket, whatever it was before.
+    pub(super) fn put(&mut self, bucket: i64, token: TokenId, sum: &mut Sum) -> Result<()> {
+        sum.breakdown.trim(if token == ALL { MOST_OF_ALL } else { MOST_OF_TOKEN });
         self.bytes.clear();
         sum.tally.latency.encode(&mut self.bytes);
         let column = |sum: u64| i64::try_from(sum).unwrap_or(i64::MAX);

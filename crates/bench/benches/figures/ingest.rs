@@ -48,6 +48,7 @@ fn measure(scale: Scale, durability: Durability) -> Rate {
             let (mut stored, mut appended) = (Stopwatch::new(), Stopwatch::new());
             stored.time(|| store(&tracker, usages));
             appended.time(|| plain.append(&rows));
+            eprintln!("stored {:.3} s, plain {:.3} s", stored.seconds(), appended.seconds());
             (stored.seconds(), appended.seconds())
         })
         .collect();
