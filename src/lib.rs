@@ -38,7 +38,9 @@
 //!   storage; one never comes out as the other.
 //! * **Only verified identity touches a token's record**: forged and unknown tokens only count as strangers.
 //! * **Accounts balance**: accepted = stored + buffered + dropped at every moment ([`Health`]).
-//! * **Everything is bounded**: tokens, texts, caches, queues, dictionaries.
+//! * **Everything is bounded**: tokens, texts, caches, queues, dictionaries, denials in a flood, the file.
+//! * **Sums outlive records**: hours and days are summed up, latencies too, in the transaction that stores the
+//!   records or a later one, exactly once; records, hours and days are kept for as long as the builder says each.
 //! * **The last use** of a token is written at most once an interval, forward only; *never used* and *not
 //!   tracked* are told apart ([`LastUsed`]).
 //!
@@ -57,10 +59,19 @@
 //!
 //! The [threat model](security), each rule with the standard that it comes from, and what is not defended.
 //!
+//! # Durability
+//!
+//! What each mode [promises](guarantees), case by case, and how that is tested. By default a killed process
+//! loses what was recorded in the last 200 ms; what an administrator does is on the disk in every mode.
+//!
+//! # What it keeps, and how long
+//!
+//! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
+//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic.
+//!
 //! # Not there yet
 //!
-//! Statistics walk the log: roll-ups and retention are to come, and with them the thinning of denials and a
-//! token's share of the dictionaries. So are quotas, client networks and rotation.
+//! Quotas, client networks and rotation.
 //!
 //! # Several processes
 //!
@@ -143,6 +154,10 @@ pub use token::{
 pub use tokens::{Revoked, Tokens};
 pub use tracker::TokenTracker;
 pub use usage::{Settled, Usage};
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/durability.md")]
+pub mod guarantees {}
 
 #[cfg(doc)]
 #[doc = include_str!("../docs/security.md")]
