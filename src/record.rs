@@ -88,13 +88,47 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// A request method. Those of RFC 9110 §9, PATCH and QUERY are known by name; clients can make up others without
+/// end. The code in the store is the place in the list, never used again.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Method(u8);
+
+const METHODS: [&str; 12] = [
+    "", "<other>", "CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY",
+    "TRACE",
+];
+
+impl Method {
+    pub(crate) const OTHER: Self = Self(1);
+    pub(crate) const CONNECT: Self = Self(2);
+    pub(crate) const HEAD: Self = Self(5);
+
+    pub(crate) fn named(name: &str) -> Self {
+        let known = (2_u8..).zip(&METHODS[2..]).find(|(_, known)| **known == name);
+        known.map_or(Self::OTHER, |(code, _)| Self(code))
+    }
+
+    pub(crate) fn code(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) fn from_code(code: u8) -> Self {
+        if usize::from(code) < METHODS.len() { Self(code) } else { Self::OTHER }
+    }
+
+    /// Empty where none was said.
+    pub(crate) fn as_str(self) -> &'static str {
+        METHODS[usize::from(self.0)]
+    }
+}
+
 /// A record on its way to the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) at: Timestamp,
     pub(crate) token: TokenId,
     pub(crate) route: Option<Arc<str>>,
-    pub(crate) method: Option<&'static str>,
+    pub(crate) method: Method,
     pub(crate) status: u16,
     pub(crate) outcome: Outcome,
     pub(crate) duration_us: i64,
@@ -150,6 +184,19 @@ mod tests {
         }
         let denied = Outcome::Denied(DenialReason::Revoked);
         assert_eq!(Outcome::from_code(denied.code()), Some(denied));
+    }
+
+    #[test]
+    fn methods_survive_their_codes_and_what_is_made_up_is_other() {
+        for name in &METHODS[2..] {
+            let method = Method::named(name);
+            assert_eq!((method.as_str(), Method::from_code(method.code())), (*name, method));
+        }
+        assert_eq!((Method::HEAD.as_str(), Method::CONNECT.as_str()), ("HEAD", "CONNECT"));
+        for made_up in ["get", "", "<other>", "BREW"] {
+            assert_eq!(Method::named(made_up).as_str(), "<other>");
+        }
+        assert_eq!(Method::from_code(200), Method::OTHER);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Everything here only adds, so that any number of parts may be merged in any order.
 
-use crate::record::Outcome;
+use crate::record::{Method, Outcome};
 use crate::sketch::{Histogram, merge_counts};
 use crate::varint;
 
@@ -18,7 +18,7 @@ pub(crate) struct Fact {
     pub(crate) weight: u64,
     pub(crate) route: Option<i64>,
     pub(crate) user_agent: Option<i64>,
-    pub(crate) method: Option<i64>,
+    pub(crate) method: Method,
 }
 
 /// The largest sum, which is the largest number that a column holds.
@@ -149,7 +149,7 @@ impl Breakdown {
     pub(crate) fn add(&mut self, fact: &Fact) {
         self.count(Dimension::Route, Value::of_name(fact.route), fact.weight);
         self.count(Dimension::UserAgent, Value::of_name(fact.user_agent), fact.weight);
-        self.count(Dimension::Method, Value::of_name(fact.method), fact.weight);
+        self.count(Dimension::Method, Value::of(fact.method.code().into()), fact.weight);
         self.count(Dimension::Status, Value::of(fact.status.into()), fact.weight);
         if let Some(reason) = fact.outcome.reason() {
             self.count(Dimension::Reason, Value::of(reason.code().into()), fact.weight);
@@ -253,7 +253,7 @@ mod tests {
             weight: 1 + number % 3,
             route: (!number.is_multiple_of(4)).then_some((number % 40) as i64),
             user_agent: Some((number % 6) as i64),
-            method: None,
+            method: Method::default(),
         }
     }
 

@@ -88,7 +88,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::Outcome;
+    use crate::record::{Method, Outcome};
     use crate::timestamp::Timestamp;
 
     fn denial(token: i64, second: i64) -> Record {
@@ -96,7 +96,7 @@ mod tests {
             at: Timestamp::from_seconds(second),
             token: TokenId::from_row(token),
             route: None,
-            method: None,
+            method: Method::default(),
             status: 401,
             outcome: Outcome::Denied(DenialReason::Revoked),
             duration_us: 5,

@@ -10,7 +10,7 @@ use crate::identity::Identity;
 use crate::queue::{Entrance, Queue};
 use crate::reason::DenialReason;
 use crate::receipt::Receipt;
-use crate::record::{Outcome, Record};
+use crate::record::{Method, Outcome, Record};
 use crate::request::Facts;
 use crate::texts::shared;
 use crate::timestamp::{Timestamp, micros};
@@ -18,12 +18,6 @@ use crate::token::TokenId;
 
 /// The status recorded for a client that left before there was one.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-
-/// The methods that are recorded by name: RFC 9110 §9, PATCH and QUERY. Clients can make up others without
-/// end.
-const METHODS: [&str; 10] =
-    ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
-const OTHER_METHOD: &str = "<other>";
 
 const MAX_ROUTE: usize = 256;
 const MAX_USER_AGENT: usize = 256;
@@ -46,7 +40,7 @@ pub(crate) struct Ticket {
     started: Duration,
     denied: Option<DenialReason>,
     head: Option<Head>,
-    method: Option<&'static str>,
+    method: Method,
     route: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
     pub(crate) client_address: Option<IpAddr>,
@@ -74,7 +68,7 @@ impl Ticket {
             started,
             denied: None,
             head: None,
-            method: None,
+            method: Method::default(),
             route: None,
             user_agent: None,
             client_address: facts.client_address,
@@ -95,8 +89,7 @@ impl Ticket {
     }
 
     pub(crate) fn set_method(&mut self, method: &str) {
-        let known = METHODS.into_iter().find(|known| *known == method);
-        self.method = Some(known.unwrap_or(OTHER_METHOD));
+        self.method = Method::named(method);
     }
 
     pub(crate) fn set_route(&mut self, route: &str) {
@@ -144,7 +137,7 @@ impl Ticket {
             at: Timestamp::from(recorder.clock.now()),
             token: self.token,
             route: self.route.take(),
-            method: self.method.take(),
+            method: self.method,
             status: status.unwrap_or(suggested),
             outcome,
             duration_us: micros(elapsed),
@@ -257,8 +250,8 @@ impl Access {
         }
         self.ticket.head = Some(Head { status, length });
         let bodiless = match self.ticket.method {
-            Some("HEAD") => true,
-            Some("CONNECT") => status < 300,
+            Method::HEAD => true,
+            Method::CONNECT => status < 300,
             _ => false,
         };
         if bodiless || matches!(status, 101 | 204 | 304) || length == Some(0) {

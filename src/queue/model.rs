@@ -10,7 +10,7 @@ use shuttle::thread;
 
 use super::*;
 use crate::reason::DenialReason;
-use crate::record::Outcome;
+use crate::record::{Method, Outcome};
 
 const ORDERS: usize = 20_000;
 
@@ -24,7 +24,7 @@ fn record(number: u64, outcome: Outcome) -> Record {
         at: Timestamp::from_seconds(0),
         token: TokenId::from_row(1),
         route: None,
-        method: None,
+        method: Method::default(),
         status: 200,
         outcome,
         duration_us: 1,

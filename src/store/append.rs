@@ -35,11 +35,11 @@ const GROW: &str = "UPDATE usage_log SET
     WHERE id = ?1";
 const SET_HEAD: &str = "REPLACE INTO usage_heads (token_id, last_id) VALUES (?1, ?2)";
 const LAST_GROUP: &str =
-    "SELECT first_id, last_id, first_at FROM usage_groups ORDER BY first_id DESC LIMIT 1";
+    "SELECT first_id, last_id, base_at FROM usage_groups ORDER BY first_id DESC LIMIT 1";
 const EXTEND_GROUP: &str = "UPDATE usage_groups SET last_id = ?2, first_at = min(first_at, ?3),
     last_at = max(last_at, ?4) WHERE first_id = ?1";
-const ADD_GROUP: &str =
-    "INSERT INTO usage_groups (first_id, last_id, first_at, last_at) VALUES (?1, ?2, ?3, ?4)";
+const ADD_GROUP: &str = "INSERT INTO usage_groups (first_id, last_id, first_at, last_at, base_at)
+    VALUES (?1, ?2, ?3, ?4, ?5)";
 
 /// What the writer remembers of the log. All of it can be read again, and is where the file may have changed
 /// by another hand or by a transaction that was rolled back.
@@ -102,7 +102,7 @@ impl LogMemory {
         }
         let mut appending = Appending {
             rows: LogRows::new(transaction)?,
-            group: Group::starting(progress.next_id),
+            group: None,
             next: progress.next_id,
             touched: Vec::new(),
             transaction,
@@ -150,30 +150,57 @@ struct Appending<'m, 'c> {
     transaction: &'c Connection,
     rows: LogRows<'c>,
     memory: &'m mut LogMemory,
-    group: Group,
+    group: Option<Group>,
     next: i64,
     touched: Vec<TokenId>,
 }
 
-/// Rows in a row, of one hour.
+/// Rows in a row, of one hour. Their times are told from a base, which takes three to four bytes a row instead of
+/// eight.
 struct Group {
     first_id: i64,
+    base_at: i64,
     first_at: i64,
     last_at: i64,
+    /// It goes on in this group of the file.
+    goes_on: Option<i64>,
 }
 
 impl Group {
-    fn starting(first_id: i64) -> Self {
-        Self { first_id, first_at: i64::MAX, last_at: i64::MIN }
+    /// The group of a row: the last one of the file, if that has room, else a new one.
+    fn of(transaction: &Connection, id: i64, at: i64) -> Result<Self> {
+        let last: Option<(i64, i64, i64)> = transaction
+            .prepare_cached(LAST_GROUP)?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let has_room = |(first, end, base): &(i64, i64, i64)| {
+            *end == id - 1 && *end - *first + 1 < ROWS_A_GROUP && hour(*base) == hour(at)
+        };
+        let goes_on = last.filter(has_room);
+        Ok(Self {
+            first_id: id,
+            base_at: goes_on.map_or(at, |(.., base)| base),
+            first_at: at,
+            last_at: at,
+            goes_on: goes_on.map(|(first, ..)| first),
+        })
     }
 
-    fn is_empty(&self) -> bool {
-        self.first_at > self.last_at
+    /// Writes down that the group has rows up to `last_id`.
+    fn write(&self, transaction: &Connection, last_id: i64) -> Result<()> {
+        if let Some(first_id) = self.goes_on {
+            let row = (first_id, last_id, self.first_at, self.last_at);
+            transaction.prepare_cached(EXTEND_GROUP)?.execute(row)?;
+        } else {
+            let row = (self.first_id, last_id, self.first_at, self.last_at, self.base_at);
+            transaction.prepare_cached(ADD_GROUP)?.execute(row)?;
+        }
+        Ok(())
     }
+}
 
-    fn hour(&self) -> i64 {
-        Timestamp::from_micros(self.first_at).hour()
-    }
+fn hour(at: i64) -> i64 {
+    Timestamp::from_micros(at).hour()
 }
 
 impl Appending<'_, '_> {
@@ -211,10 +238,6 @@ impl Appending<'_, '_> {
         };
         let route = id(Name::Route, record.route.as_ref())?;
         let user_agent = id(Name::UserAgent, record.user_agent.as_ref())?;
-        let method = match record.method {
-            None => None,
-            Some(method) => Some(names.method(transaction, method, token, today)?),
-        };
         Ok(Fact {
             outcome: record.outcome,
             status: record.status,
@@ -224,7 +247,7 @@ impl Appending<'_, '_> {
             weight: record.weight.into(),
             route,
             user_agent,
-            method,
+            method: record.method,
         })
     }
 
@@ -238,15 +261,25 @@ impl Appending<'_, '_> {
         }
         *head = Head { last_id: id, batch };
         let (token, address) = (record.token, record.client_address);
-        self.rows.push(NewRow { id, at, token, back, address, fact: *fact })?;
-        if !self.group.is_empty() && self.group.hour() != record.at.hour() {
-            self.note_group()?;
-        }
-        self.group.first_at = self.group.first_at.min(at);
-        self.group.last_at = self.group.last_at.max(at);
+        let after_us = self.enter_group(id, at)?;
+        self.rows.push(NewRow { id, after_us, token, back, address, fact: *fact })?;
         self.memory.tail.add(record.at.hour(), record.token, fact);
         self.next += 1;
         Ok(())
+    }
+
+    /// Puts a row in its group. Returns its time there.
+    fn enter_group(&mut self, id: i64, at: i64) -> Result<i64> {
+        if let Some(group) = self.group.take_if(|group| hour(group.base_at) != hour(at)) {
+            group.write(self.transaction, id - 1)?;
+        }
+        let group = match &mut self.group {
+            Some(group) => group,
+            none => none.insert(Group::of(self.transaction, id, at)?),
+        };
+        group.first_at = group.first_at.min(at);
+        group.last_at = group.last_at.max(at);
+        Ok(at.saturating_sub(group.base_at))
     }
 
     /// Writes what the rows come to. Returns the next id.
@@ -258,36 +291,9 @@ impl Appending<'_, '_> {
             let head = self.memory.head(self.transaction, *token)?.last_id;
             set_head.execute((token.as_row(), head))?;
         }
-        self.note_group()?;
+        if let Some(group) = &self.group {
+            group.write(self.transaction, self.next - 1)?;
+        }
         Ok(self.next)
-    }
-
-    /// Writes down the group before the next row, as one with the last group of the file if that has room.
-    fn note_group(&mut self) -> Result<()> {
-        let (transaction, last) = (self.transaction, self.next - 1);
-        let group = std::mem::replace(&mut self.group, Group::starting(self.next));
-        if group.is_empty() {
-            return Ok(());
-        }
-        let known: Option<(i64, i64, i64)> = transaction
-            .prepare_cached(LAST_GROUP)?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-            .optional()?;
-        let has_room = |(first, end, since): &(i64, i64, i64)| {
-            *end == group.first_id - 1
-                && *end - *first + 1 < ROWS_A_GROUP
-                && Timestamp::from_micros(*since).hour() == group.hour()
-        };
-        match known.filter(has_room) {
-            Some((first, ..)) => {
-                let row = (first, last, group.first_at, group.last_at);
-                transaction.prepare_cached(EXTEND_GROUP)?.execute(row)?;
-            }
-            None => {
-                let row = (group.first_id, last, group.first_at, group.last_at);
-                transaction.prepare_cached(ADD_GROUP)?.execute(row)?;
-            }
-        }
-        Ok(())
     }
 }

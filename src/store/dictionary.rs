@@ -1,4 +1,4 @@
-//! Texts that repeat: routes, user agents and methods, each kept once and named by a number.
+//! Texts that repeat: routes and user agents, each kept once and named by a number.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,26 +17,21 @@ const OTHER_ID: i64 = 0;
 pub(super) enum Kind {
     Route = 0,
     UserAgent = 1,
-    Method = 2,
 }
 
 impl Kind {
-    const COUNT: usize = 3;
+    const COUNT: usize = 2;
 
     /// How many texts there may be.
     fn cap(self) -> i64 {
         match self {
             Self::Route | Self::UserAgent => 4_096,
-            Self::Method => 32,
         }
     }
 
     /// How many of them one token may bring: an eighth, so that no client can fill a dictionary alone.
     fn share(self) -> i64 {
-        match self {
-            Self::Route | Self::UserAgent => self.cap() / 8,
-            Self::Method => self.cap(),
-        }
+        self.cap() / 8
     }
 }
 
@@ -46,7 +41,6 @@ pub(super) struct Dictionary {
     known: [HashMap<Arc<str>, Name>; Kind::COUNT],
     /// Some of the same, by where the text stands: requests share texts, and to hash one took 6 % of the time.
     by_place: Vec<Option<(Arc<str>, Name)>>,
-    methods: Vec<(&'static str, Name)>,
     /// How many texts there are.
     counts: [Option<i64>; Kind::COUNT],
 }
@@ -114,27 +108,6 @@ impl Dictionary {
             self.known[kind as usize].insert(Arc::clone(text), name);
         }
         Ok(found)
-    }
-
-    /// The number of a method, of which there are few.
-    pub(super) fn method(
-        &mut self,
-        transaction: &Connection,
-        method: &'static str,
-        token: TokenId,
-        today: i64,
-    ) -> Result<i64> {
-        let known = self.methods.iter_mut().find(|(known, _)| std::ptr::eq(*known, method));
-        if let Some((_, name)) = known
-            && name.note_use(transaction, today)?
-        {
-            return Ok(name.id);
-        }
-        let found = self.find_or_add(transaction, Kind::Method, method, token, today)?;
-        let Some(name) = found else { return Ok(OTHER_ID) };
-        self.methods.retain(|(known, _)| !std::ptr::eq(*known, method));
-        self.methods.push((method, name));
-        Ok(name.id)
     }
 
     /// `None` where there is no room for another.

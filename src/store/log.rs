@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, Row};
 use super::Reader;
 use super::dictionary::OTHER;
 use crate::query::Scope;
-use crate::record::{Outcome, UsageRecord};
+use crate::record::{Method, Outcome, UsageRecord};
 use crate::tally::Fact;
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
@@ -26,15 +26,42 @@ pub(super) struct LogRow {
     pub(super) fact: Fact,
 }
 
+/// Route and method in one number: the method's code in the low four bits, above them 0 for no route, 1 for one that
+/// the dictionary had no room for, else the number of the route and one.
+pub(super) fn endpoint(route: Option<i64>, method: Method) -> i64 {
+    let route = route.map_or(0, |id| id.saturating_add(1));
+    route.saturating_mul(16) | i64::from(method.code())
+}
+
+fn route_of(endpoint: i64) -> Option<i64> {
+    (endpoint >> 4).checked_sub(1).filter(|id| *id >= 0)
+}
+
+fn method_of(endpoint: i64) -> Method {
+    Method::from_code((endpoint & 15) as u8)
+}
+
 macro_rules! fact_columns {
-    () => {
-        "SELECT at, token_id, back, outcome, status, duration_us, response_bytes, coalesce(cost, 1),
-            coalesce(weight, 1), route, user_agent, method, id FROM usage_log "
+    ($base:literal) => {
+        concat!(
+            "SELECT ",
+            $base,
+            " + after_us, token_id, back, outcome, status, duration_us, response_bytes,
+                coalesce(cost, 1), coalesce(weight, 1), endpoint, user_agent, log.id "
+        )
     };
 }
 
-const STRETCH: &str = concat!(fact_columns!(), "WHERE id >= ?1 AND id < ?2");
-const ONE: &str = concat!(fact_columns!(), "WHERE id = ?1");
+/// Group by group, because the times of its rows are told from its own.
+const STRETCH: &str = concat!(
+    fact_columns!("base_at"),
+    "FROM usage_groups CROSS JOIN usage_log AS log
+        ON log.id >= max(first_id, ?1) AND log.id <= min(last_id, ?2 - 1)
+        WHERE first_id < ?2 AND first_id >=
+            coalesce((SELECT max(first_id) FROM usage_groups WHERE first_id <= ?1), ?1)"
+);
+const ONE: &str = concat!(fact_columns!("?2"), "FROM usage_log AS log WHERE log.id = ?1");
+const GROUP: &str = "SELECT first_id, base_at FROM usage_groups WHERE first_id <= ?1 ORDER BY first_id DESC LIMIT 1";
 
 /// Shows every row of a stretch of the log, in order.
 pub(super) fn visit(
@@ -59,7 +86,7 @@ pub(super) fn visit_numbered(
     let mut statement = connection.prepare_cached(STRETCH)?;
     let mut rows = statement.query((i64::MIN, i64::MAX))?;
     while let Some(row) = rows.next()? {
-        each(row.get(12)?, &log_row(row)?);
+        each(row.get(11)?, &log_row(row)?);
     }
     Ok(())
 }
@@ -71,9 +98,17 @@ pub(super) fn visit_chain(
     from: i64,
     mut each: impl FnMut(&LogRow),
 ) -> Result<()> {
-    let mut statement = connection.prepare_cached(ONE)?;
+    let mut one = connection.prepare_cached(ONE)?;
+    let mut group_of = connection.prepare_cached(GROUP)?;
+    let mut group = (i64::MAX, 0_i64);
     while id >= from {
-        let mut rows = statement.query([id])?;
+        // Many rows in a row have the same group.
+        if id < group.0 {
+            let found = group_of.query_row([id], |row| Ok((row.get(0)?, row.get(1)?)));
+            let Some(found) = found.optional()? else { return Ok(()) };
+            group = found;
+        }
+        let mut rows = one.query((id, group.1))?;
         let Some(row) = rows.next()? else { return Ok(()) };
         let row = log_row(row)?;
         each(&row);
@@ -88,6 +123,7 @@ pub(super) fn visit_chain(
 fn log_row(row: &Row<'_>) -> Result<LogRow> {
     let number = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.unsigned_abs());
     let outcome = Outcome::from_code(row.get(3)?).context("a row with an unknown outcome")?;
+    let endpoint: i64 = row.get(9)?;
     Ok(LogRow {
         at: Timestamp::from_micros(row.get(0)?),
         token: TokenId::from_row(row.get(1)?),
@@ -99,9 +135,9 @@ fn log_row(row: &Row<'_>) -> Result<LogRow> {
             response_bytes: number(6)?,
             cost: number(7)?,
             weight: number(8)?,
-            route: row.get(9)?,
+            route: route_of(endpoint),
             user_agent: row.get(10)?,
-            method: row.get(11)?,
+            method: method_of(endpoint),
         },
     })
 }
@@ -111,16 +147,17 @@ pub(super) const UNMATCHED: &str = "<unmatched>";
 
 macro_rules! record_columns {
     () => {
-        "SELECT at, token_id, method.text, method, route.text, route, status, outcome, duration_us,
+        "SELECT (SELECT base_at FROM usage_groups WHERE first_id <= log.id
+                ORDER BY first_id DESC LIMIT 1) + after_us,
+            token_id, endpoint, back, route.text, (endpoint >> 4) - 1, status, outcome, duration_us,
             response_bytes, client_address, agent.text, user_agent, coalesce(cost, 1),
-            coalesce(weight, 1), back "
+            coalesce(weight, 1) "
     };
 }
 
 macro_rules! join_names {
     () => {
-        " LEFT JOIN names AS method ON method.id = log.method
-          LEFT JOIN names AS route ON route.id = log.route
+        " LEFT JOIN names AS route ON route.id = (log.endpoint >> 4) - 1
           LEFT JOIN names AS agent ON agent.id = log.user_agent "
     };
 }
@@ -162,7 +199,7 @@ impl Reader {
             // A link below the oldest row ends a chain.
             let Some(row) = rows.next()? else { continue };
             records.push(record(row)?);
-            let back: i64 = row.get(15)?;
+            let back: i64 = row.get(3)?;
             heads.extend((back > 0).then_some(id - back));
         }
         Ok(records)
@@ -212,7 +249,7 @@ fn record(row: &Row<'_>) -> Result<UsageRecord> {
     Ok(UsageRecord {
         at: Timestamp::from_micros(row.get(0)?).to_date_time(),
         token_id: TokenId::from_row(row.get(1)?),
-        method: name(row, 2)?.unwrap_or_default(),
+        method: method_of(row.get(2)?).as_str().to_owned(),
         route: name(row, 4)?.unwrap_or_else(|| UNMATCHED.to_owned()),
         status: row.get(6)?,
         outcome,
@@ -229,7 +266,7 @@ fn record(row: &Row<'_>) -> Result<UsageRecord> {
 fn name(row: &Row<'_>, text: usize) -> Result<Option<String>> {
     let name: Option<String> = row.get(text)?;
     let id: Option<i64> = row.get(text + 1)?;
-    Ok(name.or_else(|| id.map(|_| OTHER.to_owned())))
+    Ok(name.or_else(|| id.filter(|id| *id >= 0).map(|_| OTHER.to_owned())))
 }
 
 /// 4 or 16 bytes, and how many; an IPv4 address in IPv6 clothes is stored as what it is.

@@ -63,7 +63,7 @@ CREATE TABLE changes (
     token_id   INTEGER NOT NULL
 ) STRICT;
 
--- Texts that repeat, kept once. kind: 0 route, 1 user agent, 2 method. Id 0 stands for <other>. `brought_by` is
+-- Texts that repeat, kept once. kind: 0 route, 1 user agent. Id 0 stands for <other>. `brought_by` is
 -- the token that came with it first, `used_on` the last day that it was used, in days since 1970.
 CREATE TABLE names (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -75,17 +75,17 @@ CREATE TABLE names (
 ) STRICT;
 CREATE INDEX names_of_token ON names (kind, brought_by);
 
--- The log, in the order of commit, without an index. `back` is the distance to the previous row of
--- the same token, 0 at its first. outcome: 0 success, 1 client error, 2 server error, 3 unfinished,
+-- The log, in the order of commit, without an index. `after_us` is the time of settlement, from the base of the
+-- row's group on. `back` is the distance to the previous row of the same token, 0 at its first. `endpoint` is the
+-- method's code and, times 16, 0 for no route, 1 for other, else the route's number and 1. outcome: 0 success, 1 client error, 2 server error, 3 unfinished,
 -- 16 and up denied. cost and weight are NULL for 1. A row of weight n stands for n requests: its bytes and
 -- its cost are their sums, its duration is that of the first.
 CREATE TABLE usage_log (
     id             INTEGER PRIMARY KEY,
-    at             INTEGER NOT NULL,
+    after_us       INTEGER NOT NULL,
     token_id       INTEGER NOT NULL,
     back           INTEGER NOT NULL,
-    route          INTEGER,
-    method         INTEGER,
+    endpoint       INTEGER NOT NULL,
     status         INTEGER NOT NULL,
     outcome        INTEGER NOT NULL,
     duration_us    INTEGER NOT NULL,
@@ -117,12 +117,14 @@ CREATE TABLE progress (
 INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from)
     VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808, -9223372036854775808);
 
--- Stretches of the log, without a gap: the ids and the earliest and latest time in each.
+-- Stretches of the log, without a gap: the ids, the earliest and latest time in each, and the time that those of
+-- its rows are told from.
 CREATE TABLE usage_groups (
     first_id INTEGER PRIMARY KEY,
     last_id  INTEGER NOT NULL,
     first_at INTEGER NOT NULL,
-    last_at  INTEGER NOT NULL
+    last_at  INTEGER NOT NULL,
+    base_at  INTEGER NOT NULL
 ) STRICT;
 
 -- Sums of each hour (since 1970) and token; token 0 stands for all. latency: counts by bucket.

@@ -284,7 +284,7 @@ impl Session {
 mod tests {
     use super::*;
     use crate::durability::Checkpoints;
-    use crate::record::Outcome;
+    use crate::record::{Method, Outcome};
     use crate::store::StoreOptions;
 
     const NOW: Timestamp = Timestamp::from_seconds(1_000);
@@ -308,7 +308,7 @@ mod tests {
             at: NOW,
             token: TokenId::from_row(1),
             route: None,
-            method: Some("GET"),
+            method: Method::named("GET"),
             status: 200,
             outcome: Outcome::Success,
             duration_us: 1,

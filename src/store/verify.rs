@@ -26,9 +26,8 @@ const HEADS: &str = "SELECT token_id, last_id FROM usage_heads";
 const GROUPS: &str =
     "SELECT first_id, last_id, first_at, last_at FROM usage_groups ORDER BY first_id";
 const DANGLING: &str = "SELECT count(*) FROM usage_log
-    WHERE (route > 0 AND route NOT IN (SELECT id FROM names))
-        OR (user_agent > 0 AND user_agent NOT IN (SELECT id FROM names))
-        OR (method > 0 AND method NOT IN (SELECT id FROM names))";
+    WHERE ((endpoint >> 4) > 1 AND (endpoint >> 4) - 1 NOT IN (SELECT id FROM names))
+        OR (user_agent > 0 AND user_agent NOT IN (SELECT id FROM names))";
 
 impl Reader {
     /// Looks at everything, in one snapshot. Cost: about a microsecond a row of the log, twice.

@@ -29,7 +29,7 @@ fn file_near_its_cap_lets_the_oldest_records_go_and_keeps_the_sums() {
         clock.advance(Duration::from_secs(3_600));
     };
     record(15_000);
-    ballast(&database, (14 << 20) + (400 << 10));
+    ballast(&database, (14 << 20) + (600 << 10));
     record(15_000);
     let kept = database.number("SELECT count(*) FROM usage_log");
     assert!((5_000..25_000).contains(&kept), "{kept} records are kept");

@@ -244,7 +244,7 @@ fn what_is_wrong_in_a_file_is_told() {
         ),
         ("UPDATE usage_heads SET last_id = 3", "UPDATE usage_heads SET last_id = 5"),
         ("UPDATE usage_groups SET last_at = 0", "UPDATE usage_groups SET last_at = first_at"),
-        ("UPDATE usage_log SET route = 77 WHERE id = 1", "UPDATE usage_log SET route = NULL"),
+        ("UPDATE usage_log SET endpoint = 1600 WHERE id = 1", "UPDATE usage_log SET endpoint = 0"),
         ("UPDATE progress SET next_id = 5", "UPDATE progress SET next_id = 6"),
     ] {
         database.execute(harm);

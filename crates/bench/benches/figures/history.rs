@@ -62,16 +62,17 @@ impl History {
 /// to its last of the day before.
 const COPIES: [&str; 4] = [
     "INSERT INTO usage_log
-        SELECT log.id + ?1 * ?2, at + ?1 * 86400000000, log.token_id,
+        SELECT log.id + ?1 * ?2, after_us, log.token_id,
             CASE back WHEN 0
                 THEN log.id + ?2 - (SELECT last_id FROM usage_heads AS head
                     WHERE head.token_id = log.token_id)
                 ELSE back END,
-            route, method, status, outcome, duration_us, response_bytes, client_address,
+            endpoint, status, outcome, duration_us, response_bytes, client_address,
             user_agent, cost, weight
         FROM usage_log AS log WHERE log.id <= ?2",
     "INSERT INTO usage_groups SELECT first_id + ?1 * ?2, last_id + ?1 * ?2,
-        first_at + ?1 * 86400000000, last_at + ?1 * 86400000000
+        first_at + ?1 * 86400000000, last_at + ?1 * 86400000000,
+        base_at + ?1 * 86400000000
         FROM usage_groups WHERE first_id <= ?2",
     "INSERT INTO usage_hourly
         SELECT hour + 24 * ?1, token_id, success, client_error, server_error, denied, unfinished,
