@@ -22,7 +22,7 @@ use crate::receipt::Receipt;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
 use crate::stats::Stats;
-use crate::store::{Reader, to_error};
+use crate::store::{Reader, Step, to_error};
 use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
@@ -213,11 +213,14 @@ impl TokenTracker {
     pub fn upkeep(&self) -> Result<(), Error> {
         let engine = self.engine();
         engine.upkeep.check_clock()?;
+        // What is recorded meanwhile is rolled up later: once for what is old to go, and once for all.
+        let mut roll_ups = 0;
         loop {
             let upkeep = Arc::clone(&engine.upkeep);
-            let has_more = engine.queue.run(move |session| upkeep.step(session))?;
-            if !has_more? {
-                return Ok(());
+            match engine.queue.run(move |session| upkeep.step(session))?? {
+                Step::Worked => {}
+                Step::RolledUp if roll_ups == 0 => roll_ups += 1,
+                Step::Idle | Step::RolledUp => return Ok(()),
             }
         }
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::clock_watch::ClockWatch;
 use crate::error::{Error, ErrorKind};
-use crate::store::{CommitError, Horizons, Session, to_error};
+use crate::store::{CommitError, Horizons, Session, Step, to_error};
 use crate::timestamp::Timestamp;
 
 /// How long records, hourly sums and daily sums are kept.
@@ -25,8 +25,8 @@ impl Upkeep {
         Self { clock, retention }
     }
 
-    /// Does one step, of a few milliseconds. Returns whether there was anything to do.
-    pub(crate) fn step(&self, session: &mut Session) -> Result<bool, Error> {
+    /// Does one step, of a few milliseconds.
+    pub(crate) fn step(&self, session: &mut Session) -> Result<Step, Error> {
         let now = self.clock.now();
         let horizons = (!self.clock.is_in_doubt()).then(|| self.horizons(now));
         let step = session.upkeep(horizons.as_ref(), now);

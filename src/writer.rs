@@ -9,7 +9,7 @@ use crate::checkpoints::Checkpoints;
 use crate::clock::deadline;
 use crate::error::{Error, ErrorKind};
 use crate::queue::{Job, Queue, Work};
-use crate::store::{Batch, CommitError, Session, describe, to_error};
+use crate::store::{Batch, CommitError, Session, Step, describe, to_error};
 use crate::upkeep::Upkeep;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -107,7 +107,7 @@ impl Writer {
     /// One step, and the next at once if there is more to do: between groups, so that no group waits for more
     /// than one. A step that fails is nobody's loss; what it would have done is done later.
     fn run_upkeep(&mut self) {
-        let has_more = self.upkeep.step(&mut self.session).unwrap_or(false);
+        let has_more = matches!(self.upkeep.step(&mut self.session), Ok(Step::Worked));
         self.upkeep_at = deadline(if has_more { Duration::ZERO } else { UPKEEP_PAUSE });
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use rusqlite::{Connection, OptionalExtension};
 
 use super::dictionary::{Dictionary, Kind as Name};
@@ -174,7 +174,7 @@ impl Group {
             .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let has_room = |(first, end, base): &(i64, i64, i64)| {
-            *end == id - 1 && *end - *first + 1 < ROWS_A_GROUP && hour(*base) == hour(at)
+            *end == id - 1 && end.saturating_sub(*first) < ROWS_A_GROUP && hour(*base) == hour(at)
         };
         let goes_on = last.filter(has_room);
         Ok(Self {
@@ -264,7 +264,7 @@ impl Appending<'_, '_> {
         let after_us = self.enter_group(id, at)?;
         self.rows.push(NewRow { id, after_us, token, back, address, fact: *fact })?;
         self.memory.tail.add(record.at.hour(), record.token, fact);
-        self.next += 1;
+        self.next = id.checked_add(1).context("the log is full")?;
         Ok(())
     }
 

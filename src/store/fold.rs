@@ -29,7 +29,7 @@ pub(super) fn fold_days(transaction: &Connection, today: i64) -> Result<bool> {
     let mut daily = DAILY.writer(transaction)?;
     for token in &tokens {
         let mut sum = Sum::default();
-        for hour in hours(day) {
+        for hour in hours_of(day) {
             HOURLY.read_tally(transaction, hour, *token, &mut sum.tally)?;
             HOURLY.read_breakdown(transaction, hour, *token, &mut sum.breakdown)?;
         }
@@ -42,7 +42,7 @@ pub(super) fn fold_days(transaction: &Connection, today: i64) -> Result<bool> {
     Ok(true)
 }
 
-fn hours(day: i64) -> impl Iterator<Item = i64> {
+pub(super) fn hours_of(day: i64) -> impl Iterator<Item = i64> {
     (0..HOURS_A_DAY).map(move |hour| day.saturating_mul(HOURS_A_DAY).saturating_add(hour))
 }
 
@@ -60,7 +60,7 @@ fn next_day(connection: &Connection, day: i64) -> Result<Option<i64>> {
 fn next_tokens(connection: &Connection, day: i64, after: i64) -> Result<Vec<TokenId>> {
     let mut statement = connection.prepare_cached(NEXT_TOKENS)?;
     let mut tokens = BTreeSet::new();
-    for hour in hours(day) {
+    for hour in hours_of(day) {
         let mut rows = statement.query((hour, after, FOLD_STEP))?;
         while let Some(row) = rows.next()? {
             tokens.insert(row.get::<_, i64>(0)?);

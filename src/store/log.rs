@@ -115,7 +115,7 @@ pub(super) fn visit_chain(
         if row.back <= 0 {
             return Ok(());
         }
-        id -= row.back;
+        id = id.saturating_sub(row.back);
     }
     Ok(())
 }
@@ -200,7 +200,7 @@ impl Reader {
             let Some(row) = rows.next()? else { continue };
             records.push(record(row)?);
             let back: i64 = row.get(3)?;
-            heads.extend((back > 0).then_some(id - back));
+            heads.extend(id.checked_sub(back).filter(|_| back > 0));
         }
         Ok(records)
     }

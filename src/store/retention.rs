@@ -87,7 +87,7 @@ pub(super) fn prune_log(
     if end == last {
         transaction.prepare_cached(FORGET_GROUP)?.execute([first])?;
     } else {
-        transaction.prepare_cached(SHORTEN_GROUP)?.execute((first, end + 1))?;
+        transaction.prepare_cached(SHORTEN_GROUP)?.execute((first, end.saturating_add(1)))?;
     }
     Ok(true)
 }
@@ -106,7 +106,8 @@ fn prune_hours(transaction: &Connection, before: Timestamp) -> Result<bool> {
         return Ok(false);
     }
     // From here on nobody looks for hours before the next day.
-    progress.hourly_from = progress.hourly_from.max((day + 1) * HOURS_A_DAY);
+    let next_day = day.saturating_add(1).saturating_mul(HOURS_A_DAY);
+    progress.hourly_from = progress.hourly_from.max(next_day);
     progress.write(transaction)?;
     forget(transaction, hour, LAST_OF_HOUR, FORGET_HOUR)
 }

@@ -26,6 +26,17 @@ pub(crate) struct Batch {
     pub(crate) gaps: Vec<(i64, u64)>,
 }
 
+/// What a step of upkeep came to.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    /// There was nothing to do.
+    Idle,
+    /// What was recorded lately is rolled up. Under load there is always something.
+    RolledUp,
+    /// There may be more to do.
+    Worked,
+}
+
 /// Why a transaction is not known to be committed.
 #[derive(Debug)]
 pub(crate) enum CommitError {
@@ -180,22 +191,24 @@ impl Session {
         Ok(committed)
     }
 
-    /// One step of what is not urgent: rolls up, sums up a day, removes what is old. Returns whether there was
-    /// anything to do. Without horizons, because the clock is in doubt, only the first.
+    /// One step of what is not urgent: sums up a day, removes what is old, or where there is neither rolls up.
+    /// Without horizons, because the clock is in doubt, only the last.
     pub(crate) fn upkeep(
         &mut self,
         horizons: Option<&Horizons>,
         now: Timestamp,
-    ) -> Result<bool, CommitError> {
+    ) -> Result<Step, CommitError> {
         self.transact(|session, transaction| {
-            if session.log.roll_up(transaction)? {
-                return Ok(true);
-            }
-            let Some(horizons) = horizons else { return Ok(false) };
             let today = now.hour().div_euclid(HOURS_A_DAY);
-            Ok(fold::fold_days(transaction, today)?
-                || retention::prune(transaction, horizons)?
-                || size::shrink(transaction, session.store.max_file_size())?)
+            let most = session.store.max_file_size();
+            if let Some(horizons) = horizons
+                && (fold::fold_days(transaction, today)?
+                    || retention::prune(transaction, horizons)?
+                    || size::shrink(transaction, most)?)
+            {
+                return Ok(Step::Worked);
+            }
+            Ok(if session.log.roll_up(transaction)? { Step::RolledUp } else { Step::Idle })
         })
     }
 

@@ -180,7 +180,7 @@ fn within_what_there_is(snapshot: &Connection, hours: (i64, i64)) -> Result<(i64
     };
     let of_day = |day: i64| day.saturating_mul(HOURS_A_DAY);
     let firsts = [number(FIRST_HOUR)?, number(FIRST_DAY)?.map(of_day)];
-    let ends = [number(LAST_HOUR)?, number(LAST_DAY)?.map(|day| of_day(day) + HOURS_A_DAY - 1)];
+    let ends = [number(LAST_HOUR)?, number(LAST_DAY)?.map(|day| of_day(day.saturating_add(1)) - 1)];
     let (Some(first), Some(last)) =
         (firsts.into_iter().flatten().min(), ends.into_iter().flatten().max())
     else {

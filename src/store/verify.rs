@@ -6,6 +6,7 @@ use anyhow::Result;
 use rusqlite::Connection;
 
 use super::Reader;
+use super::fold::hours_of;
 use super::log::{self, LogRow};
 use super::rollup::{HOURS_A_DAY, Progress};
 use super::tier::{ALL, DAILY, HOURLY, Sum, Tier};
@@ -83,9 +84,9 @@ impl Check<'_> {
         let mut lasts = HashMap::<TokenId, i64, IdHash>::default();
         let (mut broken, mut records) = (Vec::new(), 0_u64);
         log::visit_numbered(self.snapshot, |id, row| {
-            records += row.fact.weight;
+            records = records.saturating_add(row.fact.weight);
             let last = lasts.insert(row.token, id);
-            let leads_to = (row.back > 0).then(|| id - row.back);
+            let leads_to = (row.back > 0).then(|| id.saturating_sub(row.back));
             // What a first row leads to was removed.
             if last.is_some() && last != leads_to && broken.len() < MAX_PROBLEMS {
                 broken.push(format!("row {id} of the log leads to {leads_to:?}, not to {last:?}"));
@@ -115,13 +116,13 @@ impl Check<'_> {
             let (first, last): (i64, i64) = (group.get(0)?, group.get(1)?);
             let times: (i64, i64) = (group.get(2)?, group.get(3)?);
             let mut outside = 0;
-            log::visit(self.snapshot, first, last + 1, |row| {
+            log::visit(self.snapshot, first, last.saturating_add(1), |row| {
                 outside += u64::from(!(times.0..=times.1).contains(&row.at.as_micros()));
             })?;
             if outside > 0 || next.is_some_and(|next| next != first) {
                 self.report(format!("the group of rows {first} to {last} is not what it says"));
             }
-            next = Some(last + 1);
+            next = Some(last.saturating_add(1));
         }
         if next.is_some_and(|next| next != progress.next_id) {
             self.report(format!("the groups of the log end at {next:?}"));
@@ -149,7 +150,7 @@ impl Check<'_> {
 
     fn sums_of_hour(&self, hour: i64, before: i64) -> Result<HashMap<TokenId, Sum, IdHash>> {
         let mut sums = HashMap::<TokenId, Sum, IdHash>::default();
-        let (from, until) = (Timestamp::of_hour(hour), Timestamp::of_hour(hour + 1));
+        let (from, until) = (Timestamp::of_hour(hour), Timestamp::of_hour(hour.saturating_add(1)));
         super::statistics::visit_time(self.snapshot, from, until, before, |row: &LogRow| {
             sums.entry(row.token).or_default().add(&row.fact);
             sums.entry(ALL).or_default().add(&row.fact);
@@ -166,8 +167,8 @@ impl Check<'_> {
         })?;
         for (day, token) in days.collect::<rusqlite::Result<Vec<_>>>()? {
             let mut tally = Tally::default();
-            for hour in 0..HOURS_A_DAY {
-                HOURLY.read_tally(self.snapshot, day * HOURS_A_DAY + hour, token, &mut tally)?;
+            for hour in hours_of(day) {
+                HOURLY.read_tally(self.snapshot, hour, token, &mut tally)?;
             }
             self.compare("day", &DAILY, day, token, &tally)?;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use token_tracker::{Clock, Durability, NewToken, Usage};
+use token_tracker::{Checkpoints, Clock, Durability, NewToken, Usage};
 
 use crate::support::{
     Database, OWNER, accepted, access, assert_balanced, builder, eventually, opaque,
@@ -138,4 +138,27 @@ fn write_ahead_log_starts_over_while_records_keep_coming() {
         let length = std::fs::metadata(&wal).unwrap().len();
         assert!(length < 64 << 20, "{length} bytes after {round} rounds");
     }
+}
+
+#[test]
+fn checkpoints_that_are_left_to_somebody_else_are_not_made_and_nothing_is_lost_by_that() {
+    let database = Database::new();
+    let tracker = || {
+        let (builder, _clock) = builder();
+        builder.checkpoints(Checkpoints::External).open(database.path()).unwrap()
+    };
+    let first = tracker();
+    let size = || std::fs::metadata(database.path()).unwrap().len();
+    let before = size();
+    let issued = opaque(&first, "laptop");
+    for _ in 0..60_000 {
+        first.record_blocking(Usage::of(access(&first, &issued)).status(200));
+    }
+    first.close().unwrap();
+    drop(first);
+    let wal = database.path().with_extension("db-wal");
+    assert!(std::fs::metadata(&wal).unwrap().len() > 1 << 20, "more than SQLite lets it grow to");
+    assert_eq!(size(), before);
+    let second = tracker();
+    assert_eq!(second.stats().all().summary().unwrap().total, 60_000);
 }

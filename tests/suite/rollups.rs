@@ -254,3 +254,58 @@ fn what_is_wrong_in_a_file_is_told() {
         assert_sound(&tracker);
     }
 }
+
+#[test]
+fn what_is_old_goes_while_new_records_keep_coming() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    for _ in 0..30_000 {
+        tracker.record_blocking(Usage::of(access(&tracker, &issued)).status(200));
+    }
+    tracker.flush().unwrap();
+    let old = database.number("SELECT max(id) FROM usage_log");
+    clock.advance(DAY * 31);
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                tracker.record_blocking(Usage::of(access(&tracker, &issued)).status(200));
+            }
+        });
+        let _done = crate::support::Done(&done);
+        tracker.upkeep().unwrap();
+        let left = database.number(&format!("SELECT count(*) FROM usage_log WHERE id <= {old}"));
+        assert_eq!(left, 0);
+    });
+    tracker.flush().unwrap();
+    assert_sound(&tracker);
+    let total = tracker.stats().all().last_days(60).summary().unwrap().total;
+    assert_eq!(total, tracker.health().stored);
+}
+
+#[test]
+fn numbers_beyond_all_bounds_are_kept_within_them_and_fail_no_commit() {
+    let database = Database::new();
+    let tracker = database.open();
+    let issued = opaque(&tracker, "laptop");
+    for _ in 0..3 {
+        let usage = Usage::of(access(&tracker, &issued)).status(u16::MAX).cost(u32::MAX);
+        tracker.record(usage.elapsed(Duration::MAX).response_bytes(u64::MAX));
+    }
+    let records = records(&tracker, issued.token.id);
+    assert_eq!((records[0].status, records[0].cost), (999, u64::from(u32::MAX)));
+    let largest = i64::MAX as u64;
+    assert_eq!(
+        (records[0].response_bytes, records[0].duration.as_micros()),
+        (largest, largest.into())
+    );
+    for _ in 0..2 {
+        let summary = tracker.stats().token(issued.token.id).summary().unwrap();
+        assert_eq!((summary.total, summary.response_bytes), (3, largest));
+        assert_eq!(summary.cost, 3 * u64::from(u32::MAX));
+        assert_sound(&tracker);
+        tracker.upkeep().unwrap();
+    }
+}
