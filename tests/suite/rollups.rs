@@ -309,3 +309,19 @@ fn numbers_beyond_all_bounds_are_kept_within_them_and_fail_no_commit() {
         tracker.upkeep().unwrap();
     }
 }
+
+#[test]
+fn records_that_are_old_before_they_are_summed_up_are_summed_up_first() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let start = clock.now();
+    (0..5).for_each(|_| drop(access(&tracker, &issued)));
+    tracker.flush().unwrap();
+    clock.advance(DAY * 31);
+    tracker.upkeep().unwrap();
+    assert_eq!(database.number("SELECT count(*) FROM usage_log"), 0);
+    let query = tracker.stats().token(issued.token.id).between(start, start + DAY);
+    assert_eq!(query.summary().unwrap().total, 5);
+}

@@ -13,6 +13,7 @@ use crate::percentiles::{Calls, milliseconds};
 pub(crate) const FIGURES: &[Figure] = &[
     Figure { name: "summary_growth", unit: "ratio", measure: summary_growth },
     Figure { name: "recent_50_ms", unit: "ms", measure: recent },
+    Figure { name: "summary_idle_ms", unit: "ms", measure: summary_idle },
     Figure { name: "summary_ms", unit: "ms", measure: summary_under_load },
 ];
 
@@ -41,6 +42,13 @@ fn summary_growth(scale: Scale) -> f64 {
         }
         (much.seconds(), little.seconds())
     })
+}
+
+/// For the record: the same call without anything beside it.
+fn summary_idle(scale: Scale) -> f64 {
+    let (tracker, mut calls) = (large_history(scale).open(), Calls::new());
+    (0..CALLS).for_each(|_| _ = calls.time(|| summary(&tracker)));
+    milliseconds(calls.median())
 }
 
 fn recent(scale: Scale) -> f64 {
