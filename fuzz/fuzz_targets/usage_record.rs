@@ -5,27 +5,18 @@
 
 use std::cell::RefCell;
 
-use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use token_tracker_fuzz::usage_bench::UsageBench;
-use token_tracker_fuzz::usage_plan::Step;
-
-/// The most steps of an input that are taken.
-const MOST: usize = 32;
+use token_tracker_fuzz::usage_plan::Plan;
 
 thread_local! {
     static BENCH: RefCell<UsageBench> = RefCell::new(UsageBench::new());
 }
 
-#[derive(Arbitrary, Debug)]
-struct Case<'a> {
-    steps: Vec<Step<'a>>,
-}
-
-fuzz_target!(|case: Case<'_>| {
+fuzz_target!(|plan: Plan<'_>| {
     BENCH.with_borrow_mut(|bench| {
         bench.start_afresh();
-        case.steps.iter().take(MOST).for_each(|step| bench.take(step));
+        plan.steps.iter().for_each(|step| bench.take(step));
         bench.finish();
     });
 });

@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::time::Duration;
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Result, Unstructured};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use crate::good_file::{GoodFile, PAGE};
-use crate::usage_plan::Number;
+use crate::usage_plan::{Number, Short};
 
 /// A page in the log has a header of its own.
 const FRAME: usize = PAGE + 24;
 
-#[derive(Arbitrary, Debug)]
+#[derive(Debug)]
 pub struct Damage<'a> {
     pub blows: Vec<Blow<'a>>,
     pub cells: Vec<Cell<'a>>,
@@ -37,8 +37,8 @@ pub struct Place {
 pub enum Blow<'a> {
     CopyPage { file: File, from: u8, to: u8 },
     Fill { at: Place, length: u16, byte: u8 },
-    Insert { at: Place, bytes: &'a [u8] },
-    Overwrite { at: Place, bytes: &'a [u8] },
+    Insert { at: Place, bytes: Short<'a> },
+    Overwrite { at: Place, bytes: Short<'a> },
     Remove { at: Place, length: u16 },
     Replace { file: File, bytes: &'a [u8] },
     Truncate { at: Place },
@@ -55,10 +55,10 @@ pub struct Cell<'a> {
 
 #[derive(Arbitrary, Debug)]
 pub enum Content<'a> {
-    Blob(&'a [u8]),
+    Blob(Short<'a>),
     Integer { size: Number, is_negative: bool },
     Nothing,
-    Text(&'a str),
+    Text(Short<'a>),
 }
 
 /// What the cells are in: a table, what its rows are known by, and its columns.
@@ -104,14 +104,27 @@ const TABLES: [Table; 15] = [
 /// Those that say who may do what.
 const AUTHORITY: [&str; 2] = ["credentials", "tokens"];
 
-/// The most of each that an input does.
+/// The most that an input does.
 const MOST: usize = 8;
+
+impl<'a> Arbitrary<'a> for Damage<'a> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
+        let mut damage = Self { blows: Vec::new(), cells: Vec::new() };
+        while !input.is_empty() && damage.blows.len() + damage.cells.len() < MOST {
+            match input.arbitrary()? {
+                true => damage.cells.push(input.arbitrary()?),
+                false => damage.blows.push(input.arbitrary()?),
+            }
+        }
+        Ok(damage)
+    }
+}
 
 impl Damage<'_> {
     /// Database and log with their bytes damaged.
     pub fn of_bytes(&self, good: &GoodFile) -> (Vec<u8>, Vec<u8>) {
         let (mut database, mut log) = (good.database.clone(), good.log.clone());
-        for blow in self.blows.iter().take(MOST) {
+        for blow in &self.blows {
             let file = match blow.file() {
                 File::Database => &mut database,
                 File::Log => &mut log,
@@ -140,7 +153,7 @@ impl Damage<'_> {
     }
 
     fn cells(&self) -> impl Iterator<Item = &Cell<'_>> {
-        self.cells.iter().take(MOST)
+        self.cells.iter()
     }
 }
 
@@ -172,10 +185,11 @@ impl Blow<'_> {
             }
             Self::Insert { at, bytes: more } => {
                 let at = at.within(length);
-                drop(bytes.splice(at..at, more.iter().copied()));
+                drop(bytes.splice(at..at, more.bytes().iter().copied()));
             }
             Self::Overwrite { at, bytes: others } => {
                 let start = at.within(length);
+                let others = others.bytes();
                 let end = length.min(start + others.len());
                 bytes[start..end].copy_from_slice(&others[..end - start]);
             }
@@ -216,13 +230,13 @@ impl Cell<'_> {
 impl Content<'_> {
     fn value(&self) -> Value {
         match *self {
-            Self::Blob(bytes) => Value::Blob(bytes.to_vec()),
+            Self::Blob(bytes) => Value::Blob(bytes.bytes().to_vec()),
             Self::Integer { size, is_negative } => {
                 let value = (size.value() & i64::MAX as u64) as i64;
                 Value::Integer(if is_negative { -1 - value } else { value })
             }
             Self::Nothing => Value::Null,
-            Self::Text(text) => Value::Text(text.to_owned()),
+            Self::Text(text) => Value::Text(text.text().to_owned()),
         }
     }
 }

@@ -77,11 +77,11 @@ pub fn run(good: &GoodFile, damage: &Damage<'_>) {
 impl Trial<'_> {
     fn run(self) {
         self.check_tokens(true);
-        self.ask();
+        self.ask(true);
         self.change();
         self.check_tokens(false);
         let is_stored = self.record();
-        self.ask();
+        self.ask(false);
         self.check_tokens(false);
         self.end(is_stored);
     }
@@ -136,21 +136,20 @@ impl Trial<'_> {
         }
     }
 
-    /// Every question there is.
-    fn ask(&self) {
+    /// Every question there is, of all tokens and of each.
+    fn ask(&self, of_each: bool) {
         let stats = self.tracker.stats();
         let mut asked = vec![stats.all(), stats.owner(OWNER)];
-        asked
-            .extend(self.good.tokens.iter().filter_map(|token| token.id).map(|id| stats.token(id)));
+        let tokens = self.good.tokens.iter().filter(|_| of_each);
+        asked.extend(tokens.filter_map(|token| token.id).map(|id| stats.token(id)));
         for question in asked {
-            for days in [39, 3_650] {
-                let question = question.clone().last_days(days);
-                self.take(question.summary(), &[]);
-                self.take(question.top_routes(1_000), &[]);
-                self.take(question.compatibility_summary(), &[]);
-            }
+            let question = question.last_days(39);
+            self.take(question.summary(), &[]);
+            self.take(question.top_routes(1_000), &[]);
+            self.take(question.compatibility_summary(), &[]);
             self.take(question.recent(1_000), &[]);
         }
+        self.take(stats.all().last_days(3_650).summary(), &[]);
         let tokens = self.tracker.tokens();
         self.take(tokens.list(&TokenFilter::new().owner(OWNER)), &[]);
         self.take(tokens.list(&TokenFilter::new()), &[]);

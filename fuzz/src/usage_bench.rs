@@ -30,7 +30,7 @@ const MOST_OPEN: usize = 6;
 /// When a tracker has served enough: of its log, of what it tells denials apart by, and of its dictionary,
 /// none is to come to its bounds.
 const MOST_INPUTS: usize = 48;
-const MOST_REQUESTS: u64 = 4_000;
+const MOST_REQUESTS: u64 = 2_000;
 const MOST_KINDS: usize = 3_000;
 const MOST_TEXTS: usize = 3_000;
 
@@ -73,6 +73,8 @@ impl UsageBench {
         // No window is to end before its batch is asked for.
         let builder = TokenTracker::builder().clock(clock.clone());
         let builder = builder.commit_window(Duration::from_secs(1)).cache_capacity(16);
+        // Shorter than that of records, so that hours go while the log still has their rows.
+        let builder = builder.hourly_retention(Duration::from_secs(20 * 86_400));
         Self {
             tracker: builder.in_memory().expect("the configuration is valid"),
             clock,

@@ -10,6 +10,8 @@ use crate::bench::instant;
 use crate::ledger::{Row, Sums, is_sum};
 use crate::usage_bench::{DAY, EARLIEST, LATEST, UsageBench, micros};
 
+const HOUR: i64 = 3_600_000_000;
+
 /// The most records and routes that one question gives.
 const LIMIT: u32 = 1_000;
 
@@ -61,7 +63,7 @@ fn question(bench: &UsageBench, asked: &StatsQuery<'_>, counts: impl Fn(&Row) ->
     times.dedup();
     let Some((first, last)) = times.first().zip(times.last()) else { return };
     summary(bench, asked, (*first, *last + 1), &counts);
-    for pair in times.windows(2).take(3) {
+    for pair in times.windows(2).take(2) {
         summary(bench, asked, (pair[0], pair[1]), &counts);
         summary(bench, asked, (pair[0] + 1, pair[1] + 1), &counts);
     }
@@ -117,9 +119,15 @@ fn summary(
     let told = asked.clone().between(date(from), date(until)).summary().expect("a period");
     let period = micros(told.from)..micros(told.until);
     if bench.has_forgotten() {
-        assert!(period.start <= from && until <= period.end, "{told:?}");
+        let is_within = period.start <= from && until <= period.end;
+        assert!(is_within, "{} to {} was asked for: {told:?}", date(from), date(until));
     } else {
         assert_eq!(period, from..until, "another period: {told:?}");
+    }
+    // Rows may be gone that lie after those of a clock that was set back; parts of hours are told without them.
+    let is_whole = [period.start, period.end].iter().all(|edge| edge % HOUR == 0);
+    if bench.has_forgotten() && !is_whole {
+        return;
     }
     let rows = bench.ledger.rows().filter(|row| counts(row) && period.contains(&row.at));
     let sums = Sums::of(rows);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Result, Unstructured};
 use token_tracker::AuthRequest;
 
 /// The scope that every token has.
@@ -14,6 +14,18 @@ pub const SCOPE: &str = "items:read";
 pub const RESOURCE: &str = "https://items.example.com";
 
 const DAY: i64 = 86_400_000_000;
+
+/// The most steps of an input that are taken.
+const MOST_STEPS: usize = 32;
+
+/// The most bytes that an input spends on one text.
+const MOST_BYTES: usize = 40;
+
+/// What an input does, one after the other, to its last byte.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub steps: Vec<Step<'a>>,
+}
 
 /// What happens next. Tokens and open requests are numbered round.
 #[derive(Arbitrary, Debug)]
@@ -69,21 +81,25 @@ pub enum Scope {
 #[derive(Arbitrary, Debug)]
 pub enum Method<'a> {
     Known(u8),
-    Other(&'a str),
+    Other(Short<'a>),
 }
+
+/// A few bytes. Would each take as many as it likes, the first would leave nothing to the others.
+#[derive(Clone, Copy, Debug)]
+pub struct Short<'a>(&'a [u8]);
 
 /// A text that can be long where the input is short.
 #[derive(Arbitrary, Debug)]
 pub struct Text<'a> {
-    text: &'a str,
+    text: Short<'a>,
     times: u8,
 }
 
 #[derive(Arbitrary, Debug)]
 pub struct Bytes<'a> {
-    bytes: &'a [u8],
+    bytes: Short<'a>,
     times: u8,
-    end: &'a [u8],
+    end: Short<'a>,
 }
 
 /// Of any size, small ones as likely as large ones.
@@ -137,6 +153,34 @@ pub enum Elapsed {
     Seconds(Number),
 }
 
+impl<'a> Arbitrary<'a> for Plan<'a> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
+        let mut steps = Vec::new();
+        while !input.is_empty() && steps.len() < MOST_STEPS {
+            steps.push(input.arbitrary()?);
+        }
+        Ok(Self { steps })
+    }
+}
+
+impl<'a> Arbitrary<'a> for Short<'a> {
+    fn arbitrary(input: &mut Unstructured<'a>) -> Result<Self> {
+        let length = usize::from(input.arbitrary::<u8>()?) % MOST_BYTES;
+        Ok(Self(input.bytes(length.min(input.len()))?))
+    }
+}
+
+impl<'a> Short<'a> {
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// As much of it as is UTF-8.
+    pub fn text(self) -> &'a str {
+        self.0.utf8_chunks().next().map_or("", |chunk| chunk.valid())
+    }
+}
+
 impl Request<'_> {
     /// The request as an adapter hands it in.
     pub fn ask<'r>(&'r self, secret: &'r str) -> AuthRequest<'r> {
@@ -180,7 +224,7 @@ impl Method<'_> {
         ];
         match self {
             Self::Known(at) => KNOWN[usize::from(*at) % KNOWN.len()],
-            Self::Other(text) => text,
+            Self::Other(text) => text.text(),
         }
     }
 }
@@ -188,16 +232,16 @@ impl Method<'_> {
 impl Text<'_> {
     pub fn text(&self) -> Cow<'_, str> {
         match self.times {
-            0 => Cow::Borrowed(self.text),
-            times => Cow::Owned(self.text.repeat(usize::from(times) + 1)),
+            0 => Cow::Borrowed(self.text.text()),
+            times => Cow::Owned(self.text.text().repeat(usize::from(times) + 1)),
         }
     }
 }
 
 impl Bytes<'_> {
     pub fn bytes(&self) -> Vec<u8> {
-        let mut bytes = self.bytes.repeat(usize::from(self.times) + 1);
-        bytes.extend_from_slice(self.end);
+        let mut bytes = self.bytes.0.repeat(usize::from(self.times) + 1);
+        bytes.extend_from_slice(self.end.0);
         bytes
     }
 }
