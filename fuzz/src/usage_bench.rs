@@ -21,8 +21,9 @@ pub const DAY: i64 = 86_400_000_000;
 pub const EARLIEST: i64 = START as i64 - 300 * DAY;
 pub const LATEST: i64 = START as i64 + 400 * DAY;
 
-/// For so long the log has every row.
+/// For so long the log has every row, and there is a sum of every hour.
 const RAW_RETENTION: i64 = 30 * DAY;
+const HOURLY_RETENTION: i64 = 20 * DAY;
 
 /// Requests that may be open at the same time.
 const MOST_OPEN: usize = 6;
@@ -74,7 +75,7 @@ impl UsageBench {
         let builder = TokenTracker::builder().clock(clock.clone());
         let builder = builder.commit_window(Duration::from_secs(1)).cache_capacity(16);
         // Shorter than that of records, so that hours go while the log still has their rows.
-        let builder = builder.hourly_retention(Duration::from_secs(20 * 86_400));
+        let builder = builder.hourly_retention(Duration::from_micros(HOURLY_RETENTION as u64));
         Self {
             tracker: builder.in_memory().expect("the configuration is valid"),
             clock,
@@ -121,6 +122,11 @@ impl UsageBench {
     /// Whether the log may have let go of rows.
     pub fn has_forgotten(&self) -> bool {
         self.latest.saturating_sub(self.earliest) >= RAW_RETENTION
+    }
+
+    /// Whether sums of hours may be gone.
+    pub fn has_only_days(&self) -> bool {
+        self.latest.saturating_sub(self.earliest) >= HOURLY_RETENTION
     }
 
     pub fn take(&mut self, step: &Step<'_>) {
