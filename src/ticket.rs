@@ -22,6 +22,9 @@ const CLIENT_CLOSED_REQUEST: u16 = 499;
 const MAX_ROUTE: usize = 256;
 const MAX_USER_AGENT: usize = 256;
 
+/// Bytes of a character in UTF-8, at most: what is cut within one is not to be taken for broken.
+const LONGEST_CHARACTER: usize = 4;
+
 /// Where tickets settle. Holding it keeps neither the threads nor the file of a tracker. Alone on its lines
 /// of memory: each ticket counts a reference.
 #[repr(align(64))]
@@ -98,7 +101,7 @@ impl Ticket {
 
     pub(crate) fn set_user_agent(&mut self, agent: &[u8]) {
         // Cut first: a megabyte of agent is not to be converted for the sake of its start.
-        let start = &agent[..agent.len().min(MAX_USER_AGENT)];
+        let start = &agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)];
         self.user_agent = Some(shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT)));
     }
 

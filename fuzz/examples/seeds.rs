@@ -46,6 +46,23 @@ const HEADERS: [(&str, &[u8]); 24] = [
     ("twice", b"\xffBearer \x01\xffBearer \x01"),
 ];
 
+/// Cells of a database that hold what the library never writes: table and column by their numbers in
+/// `src/damage.rs`, the row, and the value.
+const CELLS: [(&str, &[(u8, u8, u8, i64)]); 12] = [
+    ("chain_below_all_rows", &[(14, 0, 0, -2), (14, 3, 0, i64::MAX)]),
+    ("day_beyond_all_hours", &[(7, 0, 0, i64::MAX)]),
+    ("folded_day_beyond_all_hours", &[(4, 2, 0, i64::MAX)]),
+    ("group_that_begins_ages_before_its_rows", &[(9, 0, 0, i64::MIN)]),
+    ("group_that_never_ends", &[(9, 1, 0, i64::MAX)]),
+    ("hour_before_all_times", &[(12, 0, 0, i64::MIN)]),
+    ("hour_beyond_all_times", &[(12, 0, 0, i64::MAX)]),
+    ("log_that_is_full", &[(4, 0, 0, i64::MAX)]),
+    ("outcome_that_is_none", &[(14, 7, 0, 200)]),
+    ("token_of_an_unknown_kind", &[(5, 3, 0, 77)]),
+    ("token_that_ends_before_all_times", &[(5, 11, 0, i64::MIN)]),
+    ("weights_beyond_all_sums", &[(14, 13, 0, i64::MIN), (14, 13, 1, i64::MIN)]),
+];
+
 fn main() -> Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     for (name, token) in tokens() {
@@ -57,12 +74,28 @@ fn main() -> Result<()> {
     for (name, input) in HEADERS {
         write(&corpus.join("authorization_header"), name, input)?;
     }
+    for (name, cells) in CELLS {
+        write(&corpus.join("db_file"), name, &cells.iter().flat_map(cell).collect::<Vec<u8>>())?;
+    }
     Ok(())
 }
 
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
     fs::create_dir_all(folder)?;
     fs::write(folder.join(name), bytes)
+}
+
+/// Set to an integer, in the encoding of `arbitrary`.
+fn cell((table, column, row, value): &(u8, u8, u8, i64)) -> Vec<u8> {
+    const CELL: u8 = 1;
+    const INTEGER: [u8; 4] = [0, 0, 0, 0x40];
+    let is_negative = *value < 0;
+    let bits = if is_negative { -1 - *value } else { *value };
+    let mut bytes = vec![CELL, *table, *column, *row];
+    bytes.extend(INTEGER);
+    bytes.extend(bits.to_le_bytes());
+    bytes.extend([0, u8::from(is_negative)]);
+    bytes
 }
 
 fn tokens() -> Vec<(String, String)> {

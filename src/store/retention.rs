@@ -25,7 +25,7 @@ pub(crate) struct Horizons {
 
 const OLDEST_GROUP: &str =
     "SELECT first_id, last_id, last_at FROM usage_groups ORDER BY first_id LIMIT 1";
-const LATEST: &str = "SELECT last_at FROM usage_groups ORDER BY first_id DESC LIMIT 1";
+const OLDEST_ROW: &str = "SELECT min(id) FROM usage_log";
 const NEWEST_OLD_GROUP: &str = "SELECT max(first_id) FROM usage_groups WHERE last_at < ?1";
 const FORGET_ROWS: &str = "DELETE FROM usage_log WHERE id >= ?1 AND id <= ?2";
 const FORGET_GROUP: &str = "DELETE FROM usage_groups WHERE first_id = ?1";
@@ -77,12 +77,13 @@ pub(super) fn prune_log(
     if last >= progress.rolled_up_to || !may_go(first) {
         return Ok(false);
     }
-    let end = last.min(first.saturating_add(most - 1));
+    // A group that begins long before its rows is over as soon as they are.
+    let oldest: Option<i64> =
+        transaction.prepare_cached(OLDEST_ROW)?.query_row([], |row| row.get(0))?;
+    let start = oldest.map_or(i64::MAX, |oldest| oldest.max(first));
+    let end = last.min(start.saturating_add(most - 1));
     transaction.prepare_cached(FORGET_ROWS)?.execute((first, end))?;
-    // Not beyond the latest rows, whatever the clock said when these were written.
-    let latest: i64 = transaction.prepare_cached(LATEST)?.query_row([], |row| row.get(0))?;
-    let gone = Timestamp::from_micros(last_at.min(latest).saturating_add(1));
-    progress.log_from = progress.log_from.max(gone);
+    progress.log_from = progress.log_from.max(Timestamp::from_micros(last_at.saturating_add(1)));
     progress.write(transaction)?;
     if end == last {
         transaction.prepare_cached(FORGET_GROUP)?.execute([first])?;

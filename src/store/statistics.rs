@@ -160,10 +160,9 @@ impl Plan {
             (end, right) = (until.next_hour(), None);
         }
         if first < progress.hourly_from && first < end {
-            (first, left) = (first.div_euclid(HOURS_A_DAY) * HOURS_A_DAY, None);
+            (first, left) = (day_of(from.hour()), None);
             if end < progress.hourly_from {
-                (end, right) =
-                    ((end + HOURS_A_DAY - 1).div_euclid(HOURS_A_DAY) * HOURS_A_DAY, None);
+                (end, right) = (day_of(until.next_hour() + HOURS_A_DAY - 1), None);
             }
         }
         let starts = left.map_or(Timestamp::of_hour(first), |edge| edge.0);
@@ -173,6 +172,11 @@ impl Plan {
     }
 }
 
+/// The hour in which the day of an hour begins.
+fn day_of(hour: i64) -> i64 {
+    hour.div_euclid(HOURS_A_DAY) * HOURS_A_DAY
+}
+
 /// The same hours, without those before the first sum and after the last.
 fn within_what_there_is(snapshot: &Connection, hours: (i64, i64)) -> Result<(i64, i64)> {
     let number = |sql: &str| -> Result<Option<i64>> {
@@ -180,7 +184,10 @@ fn within_what_there_is(snapshot: &Connection, hours: (i64, i64)) -> Result<(i64
     };
     let of_day = |day: i64| day.saturating_mul(HOURS_A_DAY);
     let firsts = [number(FIRST_HOUR)?, number(FIRST_DAY)?.map(of_day)];
-    let ends = [number(LAST_HOUR)?, number(LAST_DAY)?.map(|day| of_day(day.saturating_add(1)) - 1)];
+    let ends = [
+        number(LAST_HOUR)?,
+        number(LAST_DAY)?.map(|day| of_day(day.saturating_add(1)).saturating_sub(1)),
+    ];
     let (Some(first), Some(last)) =
         (firsts.into_iter().flatten().min(), ends.into_iter().flatten().max())
     else {

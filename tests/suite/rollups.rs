@@ -313,13 +313,15 @@ fn numbers_beyond_all_bounds_are_kept_within_them_and_fail_no_commit() {
 #[test]
 fn records_that_are_old_before_they_are_summed_up_are_summed_up_first() {
     let database = Database::new();
-    let (builder, clock) = builder();
-    let tracker = builder.open(database.path()).unwrap();
+    let (first, clock) = builder();
+    let tracker = first.open(database.path()).unwrap();
     let issued = opaque(&tracker, "laptop");
     let start = clock.now();
     (0..5).for_each(|_| drop(access(&tracker, &issued)));
-    tracker.flush().unwrap();
+    tracker.close().unwrap();
+    drop(tracker);
     clock.advance(DAY * 31);
+    let tracker = builder().0.clock(clock).open(database.path()).unwrap();
     tracker.upkeep().unwrap();
     assert_eq!(database.number("SELECT count(*) FROM usage_log"), 0);
     let query = tracker.stats().token(issued.token.id).between(start, start + DAY);
