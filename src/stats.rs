@@ -75,9 +75,9 @@ impl fmt::Debug for Stats<'_> {
 /// A question about usage. The period is the last 30 days, unless said.
 ///
 /// Every answer is an error of kind `NotFound` where the token or owner is unknown, `InvalidInput` where a
-/// bound is broken, and `Storage` or `Busy` where the file cannot be read. Sums cost about 40 µs for a token and
+/// bound is broken, and `Storage` or `Busy` where the file cannot be read. Sums cost about 0.1 ms for a token and
 /// 30 days, however long its log is: a look-up a day, and an hour at the edges; of an owner the same for each of
-/// his tokens. Up to 24,576 of the latest records are not in the sums yet, and are looked at one by one.
+/// his tokens. Up to 16,384 of the latest records are not in the sums yet, and are looked at one by one.
 #[derive(Clone)]
 pub struct StatsQuery<'t> {
     engine: &'t Engine,

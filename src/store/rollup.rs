@@ -19,10 +19,10 @@ use crate::token::TokenId;
 
 /// Rows that may wait to be rolled up. A question about one token walks those of them that are its own, one
 /// about all walks all: a quarter of a microsecond each.
-const MAX_TAIL: u64 = 24_576;
+const MAX_TAIL: u64 = 16_384;
 
 /// Rows to roll up for each hour and token among them, before it is worth it: writing a sum costs about 2 µs.
-const ROWS_A_KEY: u64 = 24;
+const ROWS_A_KEY: u64 = 16;
 const MIN_TAIL: u64 = 256;
 
 /// Sums to write at once, which takes about 10 ms, and to hold in memory, at half a kilobyte or more each.
