@@ -243,7 +243,8 @@ impl Builder {
         self
     }
 
-    /// How large the database may become, in bytes; the write-ahead log beside it takes up to 64 MB more. At
+    /// How large the database may become, in bytes; the write-ahead log beside it takes up to 64 MB
+    /// more, unless somebody reads an old state of the file for long. At
     /// fifteen sixteenths of this the oldest records go before their time, and where there are none left,
     /// further ones wait, then are dropped and counted. The rest is for the catalogue alone.
     pub fn max_file_size(mut self, bytes: u64) -> Self {

@@ -1,7 +1,8 @@
 //! Whether the wall clock can be relied on where something would be removed by it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::timestamp::{Timestamp, micros};
@@ -13,38 +14,40 @@ const TOLERANCE: u64 = 60_000_000;
 /// somebody confirms it.
 pub(crate) struct ClockWatch {
     clock: Arc<dyn Clock>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
     /// Wall minus monotonic time, in microseconds, as of the last look.
-    offset: AtomicI64,
-    in_doubt: AtomicBool,
+    offset: i64,
+    in_doubt: bool,
 }
 
 impl ClockWatch {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let watch = Self { clock, offset: AtomicI64::new(0), in_doubt: AtomicBool::new(false) };
+        let seen = Mutex::new(Seen { offset: 0, in_doubt: false });
+        let watch = Self { clock, seen };
         watch.confirm();
         watch
     }
 
-    /// The wall clock, after a look at it.
-    pub(crate) fn now(&self) -> Timestamp {
+    /// The wall clock, if it can be relied on.
+    pub(crate) fn trusted_now(&self) -> Option<Timestamp> {
         let (now, offset) = self.look();
-        let known = self.offset.load(Ordering::Relaxed);
-        if known.abs_diff(offset) > TOLERANCE {
-            self.in_doubt.store(true, Ordering::Relaxed);
-        } else if !self.is_in_doubt() {
-            self.offset.store(offset, Ordering::Relaxed);
+        let mut seen = self.seen.lock();
+        if seen.offset.abs_diff(offset) > TOLERANCE {
+            seen.in_doubt = true;
+        } else if !seen.in_doubt {
+            seen.offset = offset;
         }
-        now
-    }
-
-    pub(crate) fn is_in_doubt(&self) -> bool {
-        self.in_doubt.load(Ordering::Relaxed)
+        (!seen.in_doubt).then_some(now)
     }
 
     /// The wall clock is right as it is.
     pub(crate) fn confirm(&self) {
-        self.offset.store(self.look().1, Ordering::Relaxed);
-        self.in_doubt.store(false, Ordering::Relaxed);
+        let (_, offset) = self.look();
+        *self.seen.lock() = Seen { offset, in_doubt: false };
     }
 
     fn look(&self) -> (Timestamp, i64) {
@@ -67,20 +70,17 @@ mod tests {
         for _ in 0..100 {
             clock.advance(Duration::from_secs(3_600));
             clock.set_wall(clock.now() + Duration::from_secs(59));
-            watch.now();
+            assert!(watch.trusted_now().is_some());
         }
-        assert!(!watch.is_in_doubt());
         let right = clock.now();
         for wrong in [right + Duration::from_secs(366 * 86_400), right - Duration::from_secs(3_600)]
         {
             clock.set_wall(wrong);
-            watch.now();
-            assert!(watch.is_in_doubt());
+            assert!(watch.trusted_now().is_none());
             clock.set_wall(right);
-            watch.now();
-            assert!(watch.is_in_doubt(), "it may be wrong now or have been wrong before");
+            assert!(watch.trusted_now().is_none(), "it is wrong now, or was before");
             watch.confirm();
-            assert!(!watch.is_in_doubt());
+            assert!(watch.trusted_now().is_some());
         }
     }
 }

@@ -151,9 +151,9 @@ impl Engine {
     }
 
     pub(crate) fn health(&self) -> Health {
-        self.upkeep.clock.now();
         Health {
-            clock_in_doubt: self.upkeep.clock.is_in_doubt(),
+            clock_in_doubt: self.upkeep.clock.trusted_now().is_none(),
+            upkeep_error: self.upkeep.trouble(),
             filtered: self.counters.filtered.load(Ordering::Relaxed),
             strangers: self.counters.strangers.load(Ordering::Relaxed),
             anonymous: self.counters.anonymous.load(Ordering::Relaxed),

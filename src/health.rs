@@ -34,9 +34,11 @@ pub struct Health {
     pub last_error: Option<String>,
     /// The storage fails at present: records wait, and when the queue is full they are dropped.
     pub degraded: bool,
-    /// A commit ended with an unknown result that cannot be found out yet. Nothing is written until
+    /// A commit ended with an unknown result that cannot be found out yet. No usage is written until
     /// it is.
     pub poisoned: bool,
+    /// Why the last step of upkeep failed, until one succeeds: what is old may be kept for longer.
+    pub upkeep_error: Option<String>,
     /// The wall clock moved by over a minute against the monotonic one. Records go on, but nothing is removed or
     /// marked as expired until [`confirm_clock`](crate::TokenTracker::confirm_clock).
     pub clock_in_doubt: bool,

@@ -89,6 +89,9 @@ impl Queue {
             return Entrance::Dropped;
         }
         let was_idle = state.is_empty();
+        if was_idle {
+            state.window_end = Some(deadline(self.options.window));
+        }
         state.enqueued += 1;
         let position = state.enqueued;
         if let Some(record) = state.thinning.sift(record) {
@@ -110,6 +113,9 @@ impl Queue {
             return false;
         }
         let first = state.last_uses.is_empty();
+        if state.is_empty() {
+            state.window_end = Some(deadline(self.options.window));
+        }
         state.last_uses.insert(token, at);
         drop(state);
         if first {

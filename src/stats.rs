@@ -99,8 +99,8 @@ impl StatsQuery<'_> {
         self
     }
 
-    /// From `from` to just before `until`, at most 3,650 days. Exact while the records are kept, whole hours
-    /// where only hourly sums are, whole days (UTC) where only daily ones are: the summary says which. Where the
+    /// From `from` to just before `until`, at most 3,650 days. Exact while records and hours are kept, whole
+    /// hours where only hourly sums are, whole days (UTC) where hours are not: the summary says which. Where the
     /// edges are no full hours, the records of these hours are read, of whatever token: a quarter of a
     /// microsecond each.
     #[must_use]

@@ -36,7 +36,7 @@ pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, TokenRow};
 pub(crate) use checkpoint::Checkpointer;
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
-pub(crate) use session::{Batch, CommitError, Session, Step};
+pub(crate) use session::{Batch, CommitError, Days, Session, Step};
 
 /// How the file is opened.
 #[derive(Clone, Debug)]

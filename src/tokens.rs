@@ -147,8 +147,9 @@ impl<'t> Tokens<'t> {
         update.validate()?;
         let now = self.engine.now();
         let expiry = update.expiry.map(|expiry| expiry.resolve(now)).transpose()?;
+        let trusted = self.trusted_now();
         let row = self.change(move |catalogue| {
-            edit(catalogue, id, now, |row| {
+            edit(catalogue, id, trusted, |row| {
                 if let Some(expires_at) = expiry {
                     row.expires_at = expires_at;
                     let alive = expires_at.is_none_or(|expires_at| now < expires_at);
@@ -191,8 +192,9 @@ impl<'t> Tokens<'t> {
     /// `NotFound`; `Revoked`.
     pub fn suspend(&self, id: TokenId) -> Result<Token, Error> {
         let now = self.engine.now();
+        let trusted = self.trusted_now();
         let row = self.refuse(id, TokenState::Suspended, move |catalogue| {
-            edit(catalogue, id, now, |row| row.state = TokenState::Suspended)
+            edit(catalogue, id, trusted, |row| row.state = TokenState::Suspended)
         })?;
         Ok(self.show(&row, now))
     }
@@ -206,8 +208,9 @@ impl<'t> Tokens<'t> {
         if self.engine.cache.is_revoked(id) {
             return Err(revoked());
         }
+        let trusted = self.trusted_now();
         let row = self.change(move |catalogue| {
-            let resumed = edit(catalogue, id, now, |row| {
+            let resumed = edit(catalogue, id, trusted, |row| {
                 if row.state == TokenState::Suspended {
                     row.state = TokenState::Active;
                 }
@@ -281,17 +284,23 @@ impl<'t> Tokens<'t> {
         now: Timestamp,
     ) -> Result<Token, Error> {
         let mut row = new_row(new, fragment, expires_at, now);
+        let trusted = self.trusted_now();
         let row = self.change(move |catalogue| {
             if catalogue.find(&key)?.row.is_some() {
                 let error = Error::new(ErrorKind::AlreadyExists, "the `jti` is known already");
                 return Err(error.naming("jti").into());
             }
-            let tokens = free_name(catalogue, &row, now)?;
+            let tokens = free_name(catalogue, &row, trusted)?;
             row.id = catalogue.insert(&row, &key)?;
             let effect = Effect::Forgets(row.id);
             Ok(Changed { value: row, tokens, effect })
         })?;
         Ok(self.show(&row, now))
+    }
+
+    /// The time, if anything may be marked by it.
+    fn trusted_now(&self) -> Option<Timestamp> {
+        self.engine.upkeep.clock.trusted_now()
     }
 
     fn show(&self, row: &TokenRow, now: Timestamp) -> Token {

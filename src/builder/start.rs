@@ -69,7 +69,10 @@ impl Builder {
         };
         let mut threads = vec![writer::start(writer)?];
         threads.extend(follower.start().inspect_err(|_| queue.close())?);
-        threads.extend(checkpoints.start(&queue).inspect_err(|_| queue.close())?);
+        threads.extend(checkpoints.start(&queue).inspect_err(|_| {
+            follower.stop();
+            queue.close();
+        })?);
         let parts = Parts {
             store,
             cache,

@@ -24,7 +24,7 @@ impl Queue {
                 state.last_turn = Turn::Job;
                 return Work::Job(job);
             }
-            if retry_at.is_none() && state.phase == Phase::Open && has_passed(upkeep_at) {
+            if state.phase == Phase::Open && has_passed(upkeep_at) {
                 state.last_turn = Turn::Upkeep;
                 return Work::Upkeep;
             }
@@ -34,7 +34,7 @@ impl Queue {
             if retry_at.is_none() && state.is_empty() && state.phase != Phase::Open {
                 return Work::End;
             }
-            let end = retry_at.unwrap_or(state.window_end.unwrap_or(upkeep_at).min(upkeep_at));
+            let end = retry_at.or(state.window_end).unwrap_or(upkeep_at).min(upkeep_at);
             self.work.wait_until(&mut state, end);
         }
     }
@@ -65,7 +65,10 @@ impl Queue {
         state.last_uses_in_flight = last_uses.len();
         state.groups_taken += 1;
         state.urgent &= !state.chunks.is_empty();
-        state.window_end = None;
+        // What is left has waited for its window already.
+        if state.chunks.is_empty() {
+            state.window_end = None;
+        }
         drop(state);
         self.progress.notify_all();
         let last_uses = last_uses.into_iter().collect();

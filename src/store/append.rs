@@ -23,6 +23,9 @@ const MAX_HEADS: usize = 32_768;
 /// Rows with a weight that may still grow; past this new ones are begun.
 const MAX_GROWING: usize = 4_096;
 
+/// Sums that a batch adds to, as a guess: more tokens than that are rarely active at once.
+const SUMS_A_BATCH: u64 = 512;
+
 /// Rows to a group, after which the next one begins. So does it in another hour, so that what is old can go when it
 /// is, however few rows there are.
 const ROWS_A_GROUP: i64 = 4_096;
@@ -120,6 +123,18 @@ impl LogMemory {
             self.tail.roll_up(transaction, &mut progress)?;
         }
         progress.write(transaction)
+    }
+
+    /// About how much the file grows by so many rows and all sums that wait.
+    pub(super) fn bytes_to_write(&self, rows: u64) -> u64 {
+        const ROW: u64 = 64;
+        const SUM: u64 = 1_024;
+        rows * ROW + (rows.min(SUMS_A_BATCH) + self.tail.keys()) * SUM
+    }
+
+    /// Some names may be gone from the file, and there may be room for others.
+    pub(super) fn forget_names(&mut self) {
+        self.dictionary = Dictionary::default();
     }
 
     /// Rolls up what is not yet. Returns whether there was anything.

@@ -1,6 +1,6 @@
 //! Texts that repeat: routes and user agents, each kept once and named by a number.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ pub(super) const OTHER: &str = "<other>";
 const OTHER_ID: i64 = 0;
 
 /// Which dictionary. The discriminant is the column `kind`.
-#[derive(Clone, Copy, Eq, PartialEq)]
+#[derive(Clone, Copy, Eq, Hash, PartialEq)]
 pub(super) enum Kind {
     Route = 0,
     UserAgent = 1,
@@ -43,6 +43,8 @@ pub(super) struct Dictionary {
     by_place: Vec<Option<(Arc<str>, Name)>>,
     /// How many texts there are.
     counts: [Option<i64>; Kind::COUNT],
+    /// Tokens that have brought as many as they may.
+    at_their_share: HashSet<(Kind, TokenId)>,
 }
 
 #[derive(Clone, Copy)]
@@ -52,6 +54,9 @@ struct Name {
     /// The last day of use that the file knows of.
     used_on: i64,
 }
+
+/// Tokens that are remembered to have brought as many texts as they may.
+const MAX_AT_THEIR_SHARE: usize = 64;
 
 /// Texts that are found by where they stand.
 const PLACES: usize = 512;
@@ -148,10 +153,18 @@ impl Dictionary {
         if count >= kind.cap() {
             return Ok(false);
         }
+        if self.at_their_share.contains(&(kind, token)) {
+            return Ok(false);
+        }
         let brought: i64 = transaction
             .prepare_cached(SHARE)?
             .query_row((code, token.as_row()), |row| row.get(0))?;
-        Ok(brought < kind.share())
+        let has_room = brought < kind.share();
+        // No more than eight can be, until something is forgotten.
+        if !has_room && self.at_their_share.len() < MAX_AT_THEIR_SHARE {
+            self.at_their_share.insert((kind, token));
+        }
+        Ok(has_room)
     }
 }
 

@@ -18,6 +18,7 @@ const NAME_STEP: i64 = 512;
 /// Before when things are old: the log, hours, and days with all that only they refer to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Horizons {
+    pub(crate) now: Timestamp,
     pub(crate) raw: Timestamp,
     pub(crate) hourly: Timestamp,
     pub(crate) daily: Timestamp,
@@ -50,33 +51,43 @@ const FORGET_GAPS: &str = "DELETE FROM usage_gaps WHERE hour < ?1";
 
 /// Removes some of what is old. Returns whether there was anything.
 pub(super) fn prune(transaction: &Connection, horizons: &Horizons) -> Result<bool> {
-    let raw = horizons.raw.as_micros();
-    // A group before one that is old is older, whatever the clock said at its time.
+    let (raw, now) = (horizons.raw.as_micros(), horizons.now.as_micros());
     let newest: Option<i64> =
         transaction.prepare_cached(NEWEST_OLD_GROUP)?.query_row([raw], |row| row.get(0))?;
-    let is_old = |first: i64| newest.is_some_and(|newest| first <= newest);
-    Ok(prune_log(transaction, LOG_STEP, is_old)?
+    let is_old = |group: &Oldest| {
+        // Written while the clock was ahead: it is older than an old one that came later.
+        let is_ahead = group.last_at > now && newest.is_some_and(|newest| group.first_id < newest);
+        group.last_at < raw || is_ahead
+    };
+    Ok(prune_log(transaction, LOG_STEP, is_old)? > 0
         || prune_hours(transaction, horizons.hourly)?
         || prune_days(transaction, horizons.daily)?
         || prune_names(transaction, horizons.daily)?)
 }
 
-/// Removes up to `most` rows from the start of the log: of its first group, if that `may_go` by its first row
-/// and is rolled up. Returns whether there were any.
+/// The first group of the log.
+pub(super) struct Oldest {
+    first_id: i64,
+    last_id: i64,
+    last_at: i64,
+}
+
+/// Removes up to `most` rows from the start of the log: of its first group, if that `may_go` and is rolled up.
+/// Returns how many ids there are fewer.
 pub(super) fn prune_log(
     transaction: &Connection,
     most: i64,
-    may_go: impl FnOnce(i64) -> bool,
-) -> Result<bool> {
+    may_go: impl FnOnce(&Oldest) -> bool,
+) -> Result<i64> {
     let mut progress = Progress::read(transaction)?;
-    let group: Option<(i64, i64, i64)> = transaction
-        .prepare_cached(OLDEST_GROUP)?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    let Some((first, last, last_at)) = group else { return Ok(false) };
-    if last >= progress.rolled_up_to || !may_go(first) {
-        return Ok(false);
+    let group = transaction.prepare_cached(OLDEST_GROUP)?.query_row([], |row| {
+        Ok(Oldest { first_id: row.get(0)?, last_id: row.get(1)?, last_at: row.get(2)? })
+    });
+    let Some(group) = group.optional()? else { return Ok(0) };
+    if group.last_id >= progress.rolled_up_to || !may_go(&group) {
+        return Ok(0);
     }
+    let Oldest { first_id: first, last_id: last, last_at } = group;
     // A group that begins long before its rows is over as soon as they are.
     let oldest: Option<i64> =
         transaction.prepare_cached(OLDEST_ROW)?.query_row([], |row| row.get(0))?;
@@ -90,7 +101,7 @@ pub(super) fn prune_log(
     } else {
         transaction.prepare_cached(SHORTEN_GROUP)?.execute((first, end.saturating_add(1)))?;
     }
-    Ok(true)
+    Ok(end.saturating_sub(start).saturating_add(1).max(1))
 }
 
 /// Hours go by whole days, and only those that are summed up as days.

@@ -154,6 +154,10 @@ impl Tail {
         self.add(hour, token, added);
     }
 
+    pub(super) fn keys(&self) -> u64 {
+        self.keys
+    }
+
     pub(super) fn end_at(&mut self, next_id: i64) {
         self.until = next_id;
     }

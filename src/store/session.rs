@@ -26,6 +26,14 @@ pub(crate) struct Batch {
     pub(crate) gaps: Vec<(i64, u64)>,
 }
 
+/// What becomes of days that are over.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Days {
+    Fold,
+    /// For where they cannot be summed up, which must not keep anything else from being done.
+    Leave,
+}
+
 /// What a step of upkeep came to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
@@ -147,7 +155,13 @@ impl Session {
         work: impl FnOnce(&Catalogue<'_>) -> Result<T>,
     ) -> Result<T, CommitError> {
         self.synchronize(Synchronous::Full).map_err(CommitError::RolledBack)?;
-        let changed = self.transact(|_, transaction| work(&Catalogue::new(transaction)));
+        let changed = self.attempt(|_, transaction| work(&Catalogue::new(transaction)));
+        // An answer of the catalogue has touched nothing that is remembered of the log.
+        match &changed {
+            Err(CommitError::RolledBack(error)) if error.downcast_ref::<Error>().is_some() => {}
+            Err(_) => self.forget(),
+            Ok(_) => {}
+        }
         // Where this fails, the next commits are synced as well, which costs time and nothing else.
         let _ = self.synchronize(self.store.options.synchronous());
         changed
@@ -165,7 +179,7 @@ impl Session {
         let moved = self.transact(|session, transaction| {
             let row = (session.writer, sequence, session.opened_at.as_micros());
             transaction.prepare_cached(SET_SEQUENCE)?.execute(row)?;
-            session.make_room(transaction)?;
+            session.make_room(transaction, batch)?;
             session.log.append(transaction, &batch.chunks, &batch.excess)?;
             for (hour, dropped) in &batch.gaps {
                 let dropped = i64::try_from(*dropped)?;
@@ -191,21 +205,25 @@ impl Session {
         Ok(committed)
     }
 
-    /// One step of what is not urgent: sums up a day, removes what is old, or where there is neither rolls up.
-    /// Without horizons, because the clock is in doubt, only the last.
+    /// One step of what is not urgent: removes what is too much, sums up a day, removes what is old, or where there
+    /// is nothing of these rolls up. Without horizons, because the clock is in doubt, only the last.
     pub(crate) fn upkeep(
         &mut self,
         horizons: Option<&Horizons>,
-        now: Timestamp,
+        days: Days,
     ) -> Result<Step, CommitError> {
         self.transact(|session, transaction| {
-            let today = now.hour().div_euclid(HOURS_A_DAY);
             let most = session.store.max_file_size();
             if let Some(horizons) = horizons
-                && (fold::fold_days(transaction, today)?
-                    || retention::prune(transaction, horizons)?
-                    || size::shrink(transaction, most)?)
+                && (size::shrink(transaction, most)?
+                    || (days == Days::Fold
+                        && fold::fold_days(
+                            transaction,
+                            horizons.now.hour().div_euclid(HOURS_A_DAY),
+                        )?)
+                    || retention::prune(transaction, horizons)?)
             {
+                session.log.forget_names();
                 return Ok(Step::Worked);
             }
             Ok(if session.log.roll_up(transaction)? { Step::RolledUp } else { Step::Idle })
@@ -218,19 +236,16 @@ impl Session {
         self.connection()?.with(|connection| super::checkpoint::run(connection).map(drop))
     }
 
-    /// Removes the oldest rows of the log while the file is near its cap. An error where it stays there.
-    fn make_room(&mut self, transaction: &Connection) -> Result<()> {
+    /// Removes the oldest rows of the log where the file is near its cap.
+    fn make_room(&mut self, transaction: &Connection, batch: &Batch) -> Result<()> {
         let most = self.store.max_file_size();
-        if !size::is_near(transaction, most)? {
+        let rows: usize = batch.chunks.iter().map(Vec::len).sum();
+        let needed = self.log.bytes_to_write(rows as u64);
+        if !size::is_near(transaction, most, needed)? {
             return Ok(());
         }
         self.log.roll_up(transaction)?;
-        for _ in 0..size::STEPS_A_BATCH {
-            if !size::shrink(transaction, most)? {
-                break;
-            }
-        }
-        size::check(transaction, most)
+        size::make_room(transaction, most, needed)
     }
 
     /// Forward only and at most once an interval, whoever else writes the same column.
@@ -263,6 +278,17 @@ impl Session {
         &mut self,
         work: impl FnOnce(&mut Self, &Connection) -> Result<T>,
     ) -> Result<T, CommitError> {
+        let outcome = self.attempt(work);
+        if outcome.is_err() {
+            self.forget();
+        }
+        outcome
+    }
+
+    fn attempt<T>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &Connection) -> Result<T>,
+    ) -> Result<T, CommitError> {
         self.connection().map_err(CommitError::RolledBack)?;
         let mut connection = self.connection.take().expect("it was just opened");
         let mut committing = false;
@@ -283,7 +309,6 @@ impl Session {
             }
             Err(error) => error,
         };
-        self.forget();
         // Where the storage failed, the next try is on a connection of its own: one that was opened while the
         // file was read-only stays so.
         if error.downcast_ref::<Error>().is_some() && !committing {

@@ -10,30 +10,40 @@ use crate::error::{Error, ErrorKind};
 /// Rows of the log that one step removes.
 const STEP: i64 = 8_192;
 
-/// Steps that one batch waits for, at most: twice what a batch adds, so that a file over its cap shrinks.
-pub(super) const STEPS_A_BATCH: usize = 2;
+/// Rows that one batch waits for, at most.
+const MOST_ROWS: i64 = 2 * STEP;
 
 /// The share of the cap that is for the catalogue alone, as a divisor.
 const RESERVE: u64 = 16;
 
-/// Whether usage has come as far as it may.
-pub(super) fn is_near(connection: &Connection, most: u64) -> Result<bool> {
-    Ok(used(connection)? >= most - most / RESERVE)
-}
-
-/// Removes a step of the oldest rows of the log, if the file is near its cap and they are rolled up. Returns
-/// whether there were any.
-pub(super) fn shrink(transaction: &Connection, most: u64) -> Result<bool> {
-    Ok(is_near(transaction, most)? && retention::prune_log(transaction, STEP, |_| true)?)
-}
-
-/// An error where nothing more may be written but the catalogue.
-pub(super) fn check(connection: &Connection, most: u64) -> Result<()> {
-    if is_near(connection, most)? {
-        let message = "the file is as large as it may be, and has no old records left to remove";
-        return Err(Error::new(ErrorKind::Storage, message).into());
+/// Removes the oldest rows of the log until there is room for `needed` bytes, or many are gone: what is over its
+/// cap shrinks batch by batch. An error where there is no room, and nothing left to remove.
+pub(super) fn make_room(transaction: &Connection, most: u64, needed: u64) -> Result<()> {
+    let mut removed = 0;
+    while removed < MOST_ROWS && is_near(transaction, most, needed)? {
+        match retention::prune_log(transaction, STEP, |_| true)? {
+            // What is needed is a guess: it is tried.
+            0 if !is_near(transaction, most, 0)? => return Ok(()),
+            0 => {
+                let message =
+                    "the file is as large as it may be, and has no old records left to remove";
+                return Err(Error::new(ErrorKind::Storage, message).into());
+            }
+            rows => removed += rows,
+        }
     }
     Ok(())
+}
+
+/// Removes a step of the oldest rows of the log, if the file is near its cap. Returns whether there were any.
+pub(super) fn shrink(transaction: &Connection, most: u64) -> Result<bool> {
+    Ok(is_near(transaction, most, 0)? && retention::prune_log(transaction, STEP, |_| true)? > 0)
+}
+
+/// Whether usage that needs so many bytes would come further than it may.
+pub(super) fn is_near(connection: &Connection, most: u64, needed: u64) -> Result<bool> {
+    let needed = needed.min(most / 4);
+    Ok(used(connection)?.saturating_add(needed) >= most - most / RESERVE)
 }
 
 /// The bytes of the file that hold something.

@@ -1,6 +1,6 @@
 //! The check to call: SQLite's own, then whether sums, links and groups say the same as the log.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Result;
 use rusqlite::Connection;
@@ -20,6 +20,7 @@ use crate::token::TokenId;
 const MAX_PROBLEMS: usize = 100;
 
 const HOURS: &str = "SELECT DISTINCT hour FROM usage_hourly WHERE hour >= ?1 ORDER BY hour";
+const HOURS_OF_GROUPS: &str = "SELECT first_at FROM usage_groups WHERE first_id < ?1";
 const KEYS_OF_HOUR: &str = "SELECT count(*) FROM usage_hourly WHERE hour = ?1";
 const DAYS: &str = "SELECT day, token_id FROM usage_daily WHERE day >= ?1";
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM usage_log";
@@ -40,8 +41,8 @@ impl Reader {
             let progress = Progress::read(&snapshot)?;
             check.log(&progress)?;
             check.groups(&progress)?;
-            check.hours(&progress)?;
-            check.days(&progress)?;
+            let days = check.hours(&progress)?;
+            check.days(&progress, days)?;
         }
         Ok(check.found)
     }
@@ -130,22 +131,37 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// Sums of the hours that the log still has in full.
-    fn hours(&mut self, progress: &Progress) -> Result<()> {
-        let mut statement = self.snapshot.prepare(HOURS)?;
+    /// Sums of the hours that the log still has in full. Returns what of their days must be there.
+    fn hours(&mut self, progress: &Progress) -> Result<BTreeSet<(i64, TokenId)>> {
         let first = progress.log_from.next_hour().max(progress.hourly_from);
-        let hours = statement.query_map([first], |row| row.get::<_, i64>(0))?;
-        for hour in hours.collect::<rusqlite::Result<Vec<_>>>()? {
+        let mut hours = self.numbers(HOURS, first)?;
+        let mut statement = self.snapshot.prepare(HOURS_OF_GROUPS)?;
+        let mut groups = statement.query([progress.rolled_up_to])?;
+        while let Some(group) = groups.next()? {
+            // A group is of one hour.
+            let hour = Timestamp::from_micros(group.get(0)?).hour();
+            hours.extend((hour >= first).then_some(hour));
+        }
+        let mut days = BTreeSet::new();
+        for hour in hours {
             let sums = self.sums_of_hour(hour, progress.rolled_up_to)?;
             let keys: i64 = self.snapshot.query_row(KEYS_OF_HOUR, [hour], |row| row.get(0))?;
             if keys.unsigned_abs() != sums.len() as u64 {
                 self.report(format!("hour {hour} has {keys} sums, not {}", sums.len()));
             }
+            let day = hour.div_euclid(HOURS_A_DAY);
             for (token, sum) in sums {
                 self.compare("hour", &HOURLY, hour, token, &sum.tally)?;
+                days.extend(progress.is_folded(day, token).then_some((day, token)));
             }
         }
-        Ok(())
+        Ok(days)
+    }
+
+    fn numbers(&self, sql: &str, first: i64) -> Result<BTreeSet<i64>> {
+        let mut statement = self.snapshot.prepare(sql)?;
+        let numbers = statement.query_map([first], |row| row.get(0))?;
+        Ok(numbers.collect::<rusqlite::Result<_>>()?)
     }
 
     fn sums_of_hour(&self, hour: i64, before: i64) -> Result<HashMap<TokenId, Sum, IdHash>> {
@@ -158,14 +174,15 @@ impl Check<'_> {
         Ok(sums)
     }
 
-    /// Sums of the days that are kept as hours too.
-    fn days(&mut self, progress: &Progress) -> Result<()> {
+    /// Sums of the days that are kept as hours too: those that are there, and those that must be.
+    fn days(&mut self, progress: &Progress, mut days: BTreeSet<(i64, TokenId)>) -> Result<()> {
         let mut statement = self.snapshot.prepare(DAYS)?;
         let first = progress.hourly_from.div_euclid(HOURS_A_DAY);
-        let days = statement.query_map([first], |row| {
-            Ok((row.get::<_, i64>(0)?, TokenId::from_row(row.get(1)?)))
-        })?;
-        for (day, token) in days.collect::<rusqlite::Result<Vec<_>>>()? {
+        let mut rows = statement.query([first])?;
+        while let Some(row) = rows.next()? {
+            days.insert((row.get(0)?, TokenId::from_row(row.get(1)?)));
+        }
+        for (day, token) in days {
             let mut tally = Tally::default();
             for hour in hours_of(day) {
                 HOURLY.read_tally(self.snapshot, hour, token, &mut tally)?;

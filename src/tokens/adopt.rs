@@ -31,6 +31,7 @@ impl Tokens<'_> {
         let now = self.engine.now();
         let mut row = new_row(new, fragment_of(&jti), terms.expires_at, now);
         let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
+        let trusted = self.trusted_now();
         let adopted = self.change(move |catalogue| {
             if catalogue.find(&key)?.row.is_some() {
                 return Ok(Changed::nothing(true));
@@ -38,7 +39,7 @@ impl Tokens<'_> {
             if catalogue.living_of_issuer(&issuer, now)? >= u64::from(most) {
                 return Ok(Changed::nothing(false));
             }
-            let tokens = free_name(catalogue, &row, now)?;
+            let tokens = free_name(catalogue, &row, trusted)?;
             row.id = catalogue.insert(&row, &key)?;
             Ok(Changed { value: true, tokens, effect: Effect::Forgets(row.id) })
         });

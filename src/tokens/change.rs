@@ -125,7 +125,7 @@ fn is_answer(error: &Error) -> bool {
 pub(super) fn edit(
     catalogue: &Catalogue<'_>,
     id: TokenId,
-    now: Timestamp,
+    now: Option<Timestamp>,
     edit: impl FnOnce(&mut TokenRow),
 ) -> anyhow::Result<Changed<TokenRow>> {
     let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
@@ -140,11 +140,11 @@ pub(super) fn edit(
 }
 
 /// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which
-/// frees the name.
+/// frees the name; without a `now` that can be relied on, none is.
 pub(super) fn free_name(
     catalogue: &Catalogue<'_>,
     row: &TokenRow,
-    now: Timestamp,
+    now: Option<Timestamp>,
 ) -> anyhow::Result<Vec<TokenId>> {
     let living = matches!(row.state, TokenState::Active | TokenState::Suspended);
     let Some(namesake) = catalogue.living_namesake(&row.owner, &row.name)?.filter(|_| living)
@@ -155,7 +155,8 @@ pub(super) fn free_name(
         return Ok(Vec::new());
     }
     let mut other = catalogue.find_id(namesake)?.row.ok_or_else(not_found)?;
-    if other.expires_at.is_none_or(|expires_at| now < expires_at) {
+    let is_past = |expires_at| now.is_some_and(|now| now >= expires_at);
+    if !other.expires_at.is_some_and(is_past) {
         let message = "the `name` is taken by a living token of this owner";
         return Err(Error::new(ErrorKind::AlreadyExists, message).naming("name").into());
     }

@@ -40,7 +40,14 @@ fn clock_that_jumps_removes_and_marks_nothing_until_it_is_confirmed() {
     assert!(!tracker.health().clock_in_doubt);
     assert_eq!(tracker.tokens().mark_expired().unwrap(), 1);
     tracker.upkeep().unwrap();
-    assert_eq!(rows(), 0, "what is confirmed counts");
+    assert_eq!(
+        rows(),
+        2,
+        "what is confirmed counts: all but what was dated so and what came after it"
+    );
+    clock.advance(DAY * 31);
+    tracker.upkeep().unwrap();
+    assert_eq!(rows(), 0);
 }
 
 #[test]
@@ -75,4 +82,42 @@ fn records_keep_the_order_of_their_commits_whatever_the_clock_says() {
     walls.reverse();
     assert_eq!(records.iter().map(|record| record.at).collect::<Vec<_>>(), walls);
     assert!(records.iter().all(|record| record.duration == Duration::ZERO));
+}
+
+#[test]
+fn clock_that_was_behind_for_a_moment_does_not_take_the_records_before_with_it() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let request = || {
+        drop(access(&tracker, &issued));
+        tracker.flush().unwrap();
+    };
+    request();
+    let right = clock.now();
+    clock.set_wall(time::OffsetDateTime::UNIX_EPOCH);
+    request();
+    clock.set_wall(right);
+    tracker.confirm_clock();
+    request();
+    tracker.upkeep().unwrap();
+    assert_eq!(database.number("SELECT count(*) FROM usage_log"), 3);
+    clock.advance(DAY * 31);
+    tracker.upkeep().unwrap();
+    assert_eq!(database.number("SELECT count(*) FROM usage_log"), 0);
+}
+
+#[test]
+fn clock_in_doubt_frees_no_name() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let tracker = builder.open(database.path()).unwrap();
+    let new = || NewToken::opaque(OWNER, "laptop");
+    tracker.tokens().issue(new().expires_in(DAY * 100)).unwrap();
+    clock.set_wall(clock.now() + DAY * 365);
+    let error = tracker.tokens().issue(new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    tracker.confirm_clock();
+    tracker.tokens().issue(new()).unwrap();
 }

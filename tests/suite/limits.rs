@@ -162,3 +162,54 @@ fn checkpoints_that_are_left_to_somebody_else_are_not_made_and_nothing_is_lost_b
     let second = tracker();
     assert_eq!(second.stats().all().summary().unwrap().total, 60_000);
 }
+
+#[test]
+fn file_far_over_its_cap_shrinks_batch_by_batch_and_takes_what_comes() {
+    let database = Database::new();
+    let open = |cap: u64| {
+        let (builder, clock) = builder();
+        (builder.max_file_size(cap).open(database.path()).unwrap(), clock)
+    };
+    let (tracker, clock) = open(1 << 30);
+    let issued = opaque(&tracker, "laptop");
+    // Groups of a hundred rows each, as a quiet service has them.
+    for _ in 0..400 {
+        for _ in 0..100 {
+            tracker.record_blocking(Usage::of(access(&tracker, &issued)).status(200));
+        }
+        tracker.flush().unwrap();
+        clock.advance(Duration::from_secs(3_600));
+    }
+    ballast(&database, (14 << 20) + (400 << 10));
+    tracker.close().unwrap();
+    drop(tracker);
+    let (tracker, _clock) = open(16 << 20);
+    for number in 1..=10 {
+        drop(access(&tracker, &issued));
+        tracker.flush().unwrap();
+        assert_eq!(tracker.health().stored, number);
+    }
+    assert!(database.number("SELECT count(*) FROM usage_log") < 40_000);
+    assert_eq!(tracker.verify().unwrap().problems, [""; 0]);
+}
+
+#[test]
+fn what_is_old_still_goes_while_a_batch_cannot_be_stored() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let tracker = builder.max_file_size(16 << 20).open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    drop(access(&tracker, &issued));
+    tracker.flush().unwrap();
+    tracker.upkeep().unwrap();
+    ballast(&database, (15 << 20) + (1 << 19));
+    drop(access(&tracker, &issued));
+    assert!(tracker.flush().is_err());
+    // Nothing of the log is left, so that there are sums to remove alone.
+    let hours = || database.number("SELECT count(*) FROM usage_hourly");
+    assert!(hours() > 0);
+    clock.advance(Duration::from_secs(100 * 86_400));
+    tracker.upkeep().unwrap();
+    assert_eq!(hours(), 0);
+    assert_balanced(&tracker);
+}

@@ -249,6 +249,10 @@ fn what_is_wrong_in_a_file_is_told() {
         ("UPDATE usage_groups SET last_at = 0", "UPDATE usage_groups SET last_at = first_at"),
         ("UPDATE usage_log SET endpoint = 1600 WHERE id = 1", "UPDATE usage_log SET endpoint = 0"),
         ("UPDATE progress SET next_id = 5", "UPDATE progress SET next_id = 6"),
+        (
+            "CREATE TABLE kept AS SELECT * FROM usage_hourly; DELETE FROM usage_hourly",
+            "INSERT INTO usage_hourly SELECT * FROM kept; DROP TABLE kept",
+        ),
     ] {
         database.execute(harm);
         let found = tracker.verify();
