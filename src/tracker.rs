@@ -226,7 +226,7 @@ impl TokenTracker {
     }
 
     /// Looks through the whole file: SQLite's integrity check, and whether sums, links and groups say the same
-    /// as the records. Reads in one snapshot beside live traffic, about 2 µs a record; meanwhile the write-ahead
+    /// as the records. Reads in one snapshot beside live traffic, each record twice; meanwhile the write-ahead
     /// log cannot start over.
     ///
     /// ```

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension};
 use super::rollup::{HOURS_A_DAY, Progress};
 use crate::timestamp::Timestamp;
 
-/// Rows of the log that one step removes: about 4 ms.
+/// Rows of the log that one step removes: about a millisecond.
 const LOG_STEP: i64 = 8_192;
 
 /// Rows of sums that one step removes.

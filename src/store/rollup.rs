@@ -21,11 +21,12 @@ use crate::token::TokenId;
 /// about all walks all: a quarter of a microsecond each.
 const MAX_TAIL: u64 = 16_384;
 
-/// Rows to roll up for each hour and token among them, before it is worth it: writing a sum costs about 2 µs.
+/// Rows to roll up for each hour and token among them, before it is worth it: writing a sum costs about a
+/// microsecond, and as much again where its row has to be read back.
 const ROWS_A_KEY: u64 = 16;
 const MIN_TAIL: u64 = 256;
 
-/// Sums to write at once, which takes about 10 ms, and to hold in memory, at half a kilobyte or more each.
+/// Sums to write at once, which takes 4 to 8 ms, and to hold in memory, at half a kilobyte or more each.
 const MAX_KEYS: u64 = 4_096;
 
 /// Sums of the present hour that are kept, at 1 to 2 KB each.

@@ -122,7 +122,7 @@ impl Tier {
 }
 
 /// Adds to the rows of a tier. Its statements are looked up once, and not for each row: a look-up hashes all of
-/// their text, which took a tenth of the time.
+/// their text.
 pub(super) struct TierWriter<'c> {
     find: CachedStatement<'c>,
     put: CachedStatement<'c>,

@@ -32,7 +32,7 @@ const DANGLING: &str = "SELECT count(*) FROM usage_log
         OR (user_agent > 0 AND user_agent NOT IN (SELECT id FROM names))";
 
 impl Reader {
-    /// Looks at everything, in one snapshot. Cost: about a microsecond a row of the log, twice.
+    /// Looks at everything, in one snapshot. Cost: each row of the log, twice or more.
     pub(crate) fn verify(&self) -> Result<Verification> {
         let snapshot = self.0.unchecked_transaction()?;
         let mut check = Check { snapshot: &snapshot, found: Verification::default() };
