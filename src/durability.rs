@@ -7,6 +7,8 @@
 /// | `Buffered` | it is in the queue | loses at most the window (the queue, while health is degraded) | that, and what the disk had not synced |
 /// | `Committed` | its group is committed | loses nothing acknowledged | what the disk had not synced |
 /// | `Synced` | its group is synced | loses nothing acknowledged | loses nothing acknowledged |
+///
+/// What an administrator does (see [`Tokens`](crate::Tokens)) is on the disk when the call returns, in every mode.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Durability {

@@ -37,8 +37,8 @@ pub enum Revoked {
 
 /// The catalogue: makes tokens, shows them, and changes what they may do.
 ///
-/// Changes go through the writer's thread before any usage, block until they are committed (a
-/// millisecond or so), and take effect in this process before that: a revoked token is refused by the
+/// Changes go through the writer's thread before any usage, block until they are on the disk, whatever the
+/// [`Durability`](crate::Durability) of records is, and take effect in this process before that: a revoked token is refused by the
 /// next call, whatever is cached. Every other process on the file follows within 250 ms.
 ///
 /// # Errors
