@@ -44,6 +44,11 @@ impl Timestamp {
         self.hour() + (self.0.rem_euclid(HOUR) > 0) as i64
     }
 
+    /// Whole days since 1970 UTC, rounded down.
+    pub(crate) const fn day(self) -> i64 {
+        self.hour().div_euclid(24)
+    }
+
     /// Where an hour since 1970 begins.
     pub(crate) const fn of_hour(hour: i64) -> Self {
         Self(hour.saturating_mul(HOUR))

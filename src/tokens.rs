@@ -226,8 +226,7 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// See [`Tokens`]; `ClockInDoubt` where the clock may be wrong.
     pub fn mark_expired(&self) -> Result<u64, Error> {
-        self.engine.upkeep.check_clock()?;
-        let now = self.engine.now();
+        let now = self.engine.upkeep.check_clock()?;
         let mut marked = 0;
         loop {
             let step = self.change(move |catalogue| {

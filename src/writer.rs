@@ -77,7 +77,7 @@ impl Writer {
         let _end = EndQueue(Arc::clone(&self.queue));
         loop {
             let retry_at = self.pending.as_ref().map(|pending| pending.due);
-            // Nothing else is written before it is known what became of a batch.
+            // Upkeep can wait until it is known what became of a batch.
             let is_unknown = self.pending.as_ref().is_some_and(|pending| pending.unknown);
             if is_unknown {
                 self.upkeep_at = deadline(UPKEEP_PAUSE);

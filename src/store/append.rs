@@ -245,7 +245,7 @@ impl Appending<'_, '_> {
 
     fn fact(&mut self, record: &Record) -> Result<Fact> {
         let (transaction, token) = (self.transaction, record.token);
-        let today = record.at.hour().div_euclid(super::rollup::HOURS_A_DAY);
+        let today = record.at.day();
         let names = &mut self.memory.dictionary;
         let mut id = |name, text: Option<&Arc<str>>| match text {
             None => Ok(None),

@@ -21,19 +21,13 @@ pub(super) enum Kind {
 
 impl Kind {
     const COUNT: usize = 2;
-
-    /// How many texts there may be.
-    fn cap(self) -> i64 {
-        match self {
-            Self::Route | Self::UserAgent => 4_096,
-        }
-    }
-
-    /// How many of them one token may bring: an eighth, so that no client can fill a dictionary alone.
-    fn share(self) -> i64 {
-        self.cap() / 8
-    }
 }
+
+/// How many texts a dictionary may have.
+const CAP: i64 = 4_096;
+
+/// How many of them one token may bring: an eighth, so that no client can fill a dictionary alone.
+const SHARE: i64 = CAP / 8;
 
 /// The writer's memory of the dictionaries. It holds no more than they do.
 #[derive(Default)]
@@ -64,7 +58,7 @@ const PLACE_FACTOR: usize = 0x9e37_79b1;
 
 const FIND: &str = "SELECT id, used_on FROM names WHERE kind = ?1 AND text = ?2";
 const COUNT: &str = "SELECT count(*) FROM names WHERE kind = ?1";
-const SHARE: &str = "SELECT count(*) FROM names WHERE kind = ?1 AND brought_by = ?2";
+const BROUGHT: &str = "SELECT count(*) FROM names WHERE kind = ?1 AND brought_by = ?2";
 const ADD: &str = "INSERT INTO names (kind, text, brought_by, used_on) VALUES (?1, ?2, ?3, ?4)
     RETURNING id";
 const USE: &str = "UPDATE names SET used_on = max(used_on, ?2) WHERE id = ?1";
@@ -150,16 +144,16 @@ impl Dictionary {
             None => transaction.prepare_cached(COUNT)?.query_row([code], |row| row.get(0))?,
         };
         self.counts[kind as usize] = Some(count);
-        if count >= kind.cap() {
+        if count >= CAP {
             return Ok(false);
         }
         if self.at_their_share.contains(&(kind, token)) {
             return Ok(false);
         }
         let brought: i64 = transaction
-            .prepare_cached(SHARE)?
+            .prepare_cached(BROUGHT)?
             .query_row((code, token.as_row()), |row| row.get(0))?;
-        let has_room = brought < kind.share();
+        let has_room = brought < SHARE;
         // No more than eight can be, until something is forgotten.
         if !has_room && self.at_their_share.len() < MAX_AT_THEIR_SHARE {
             self.at_their_share.insert((kind, token));

@@ -70,21 +70,18 @@ pub(super) fn visit(
     until: i64,
     mut each: impl FnMut(&LogRow),
 ) -> Result<()> {
-    let mut statement = connection.prepare_cached(STRETCH)?;
-    let mut rows = statement.query((from, until))?;
-    while let Some(row) = rows.next()? {
-        each(&log_row(row)?);
-    }
-    Ok(())
+    visit_numbered(connection, from, until, |_, row| each(row))
 }
 
-/// Shows every row of the log with its number, in order.
+/// The same with the number of each row.
 pub(super) fn visit_numbered(
     connection: &Connection,
+    from: i64,
+    until: i64,
     mut each: impl FnMut(i64, &LogRow),
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(STRETCH)?;
-    let mut rows = statement.query((i64::MIN, i64::MAX))?;
+    let mut rows = statement.query((from, until))?;
     while let Some(row) = rows.next()? {
         each(row.get(11)?, &log_row(row)?);
     }

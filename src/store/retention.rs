@@ -7,7 +7,7 @@ use super::rollup::{HOURS_A_DAY, Progress};
 use crate::timestamp::Timestamp;
 
 /// Rows of the log that one step removes: about a millisecond.
-const LOG_STEP: i64 = 8_192;
+pub(super) const LOG_STEP: i64 = 8_192;
 
 /// Rows of sums that one step removes.
 const SUM_STEP: i64 = 2_048;
@@ -59,7 +59,7 @@ pub(super) fn prune(transaction: &Connection, horizons: &Horizons) -> Result<boo
         let is_ahead = group.last_at > now && newest.is_some_and(|newest| group.first_id < newest);
         group.last_at < raw || is_ahead
     };
-    Ok(prune_log(transaction, LOG_STEP, is_old)? > 0
+    Ok(prune_log(transaction, is_old)? > 0
         || prune_hours(transaction, horizons.hourly)?
         || prune_days(transaction, horizons.daily)?
         || prune_names(transaction, horizons.daily)?)
@@ -72,11 +72,10 @@ pub(super) struct Oldest {
     last_at: i64,
 }
 
-/// Removes up to `most` rows from the start of the log: of its first group, if that `may_go` and is rolled up.
+/// Removes a step of rows from the start of the log: of its first group, if that `may_go` and is rolled up.
 /// Returns how many ids there are fewer.
 pub(super) fn prune_log(
     transaction: &Connection,
-    most: i64,
     may_go: impl FnOnce(&Oldest) -> bool,
 ) -> Result<i64> {
     let mut progress = Progress::read(transaction)?;
@@ -92,7 +91,7 @@ pub(super) fn prune_log(
     let oldest: Option<i64> =
         transaction.prepare_cached(OLDEST_ROW)?.query_row([], |row| row.get(0))?;
     let start = oldest.map_or(i64::MAX, |oldest| oldest.max(first));
-    let end = last.min(start.saturating_add(most - 1));
+    let end = last.min(start.saturating_add(LOG_STEP - 1));
     transaction.prepare_cached(FORGET_ROWS)?.execute((first, end))?;
     progress.log_from = progress.log_from.max(Timestamp::from_micros(last_at.saturating_add(1)));
     progress.write(transaction)?;
@@ -111,7 +110,7 @@ fn prune_hours(transaction: &Connection, before: Timestamp) -> Result<bool> {
         transaction.prepare_cached(OLDEST_HOUR)?.query_row([], |row| row.get(0))?;
     let Some(hour) = oldest else { return Ok(false) };
     let day = hour.div_euclid(HOURS_A_DAY);
-    let is_old = day < before.hour().div_euclid(HOURS_A_DAY);
+    let is_old = day < before.day();
     let (folded_day, folded_token) = progress.folded;
     let is_folded = day < folded_day || (day == folded_day && folded_token == i64::MAX);
     if !is_old || !is_folded {
@@ -125,10 +124,9 @@ fn prune_hours(transaction: &Connection, before: Timestamp) -> Result<bool> {
 }
 
 fn prune_days(transaction: &Connection, before: Timestamp) -> Result<bool> {
-    let today = before.hour().div_euclid(HOURS_A_DAY);
     let oldest: Option<i64> =
         transaction.prepare_cached(OLDEST_DAY)?.query_row([], |row| row.get(0))?;
-    let Some(day) = oldest.filter(|day| *day < today) else { return Ok(false) };
+    let Some(day) = oldest.filter(|day| *day < before.day()) else { return Ok(false) };
     forget(transaction, day, LAST_OF_DAY, FORGET_DAY)
 }
 
@@ -151,7 +149,6 @@ fn forget(
 
 /// Texts that neither the log nor any sum can refer to any longer.
 fn prune_names(transaction: &Connection, before: Timestamp) -> Result<bool> {
-    let day = before.hour().div_euclid(HOURS_A_DAY);
     transaction.prepare_cached(FORGET_GAPS)?.execute([before.hour()])?;
-    Ok(transaction.prepare_cached(FORGET_NAMES)?.execute((day, NAME_STEP))? > 0)
+    Ok(transaction.prepare_cached(FORGET_NAMES)?.execute((before.day(), NAME_STEP))? > 0)
 }

@@ -18,7 +18,7 @@ use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
 /// Rows that may wait to be rolled up. A question about one token walks those of them that are its own, one
-/// about all walks all: a quarter of a microsecond each.
+/// about all walks all.
 const MAX_TAIL: u64 = 16_384;
 
 /// Rows to roll up for each hour and token among them, before it is worth it: writing a sum costs about a

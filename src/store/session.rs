@@ -8,7 +8,6 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::append::LogMemory;
 use super::retention::{self, Horizons};
-use super::rollup::HOURS_A_DAY;
 use super::{Catalogue, Store, Synchronous, WriteConnection, fold, schema, size};
 use crate::error::Error;
 use crate::record::Record;
@@ -216,11 +215,7 @@ impl Session {
             let most = session.store.max_file_size();
             if let Some(horizons) = horizons
                 && (size::shrink(transaction, most)?
-                    || (days == Days::Fold
-                        && fold::fold_days(
-                            transaction,
-                            horizons.now.hour().div_euclid(HOURS_A_DAY),
-                        )?)
+                    || (days == Days::Fold && fold::fold_days(transaction, horizons.now.day())?)
                     || retention::prune(transaction, horizons)?)
             {
                 session.log.forget_names();

@@ -7,11 +7,8 @@ use rusqlite::Connection;
 use super::retention;
 use crate::error::{Error, ErrorKind};
 
-/// Rows of the log that one step removes.
-const STEP: i64 = 8_192;
-
 /// Rows that one batch waits for, at most.
-const MOST_ROWS: i64 = 2 * STEP;
+const MOST_ROWS: i64 = 2 * retention::LOG_STEP;
 
 /// The share of the cap that is for the catalogue alone, as a divisor.
 const RESERVE: u64 = 16;
@@ -21,7 +18,7 @@ const RESERVE: u64 = 16;
 pub(super) fn make_room(transaction: &Connection, most: u64, needed: u64) -> Result<()> {
     let mut removed = 0;
     while removed < MOST_ROWS && is_near(transaction, most, needed)? {
-        match retention::prune_log(transaction, STEP, |_| true)? {
+        match retention::prune_log(transaction, |_| true)? {
             // What is needed is a guess: it is tried.
             0 if !is_near(transaction, most, 0)? => return Ok(()),
             0 => {
@@ -37,7 +34,7 @@ pub(super) fn make_room(transaction: &Connection, most: u64, needed: u64) -> Res
 
 /// Removes a step of the oldest rows of the log, if the file is near its cap. Returns whether there were any.
 pub(super) fn shrink(transaction: &Connection, most: u64) -> Result<bool> {
-    Ok(is_near(transaction, most, 0)? && retention::prune_log(transaction, STEP, |_| true)? > 0)
+    Ok(is_near(transaction, most, 0)? && retention::prune_log(transaction, |_| true)? > 0)
 }
 
 /// Whether usage that needs so many bytes would come further than it may.

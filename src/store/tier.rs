@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use rusqlite::{CachedStatement, Connection, Row, params};
 
+use super::log_rows::column;
 use crate::sketch::Histogram;
 use crate::tally::{Breakdown, Fact, Tally};
 use crate::token::TokenId;
@@ -149,7 +150,6 @@ impl TierWriter<'_> {
         sum.breakdown.trim(if token == ALL { MOST_OF_ALL } else { MOST_OF_TOKEN });
         self.bytes.clear();
         sum.tally.latency.encode(&mut self.bytes);
-        let column = |sum: u64| i64::try_from(sum).unwrap_or(i64::MAX);
         let tally = &sum.tally;
         self.put.execute(params![
             bucket,

@@ -84,7 +84,7 @@ impl Check<'_> {
         }
         let mut lasts = HashMap::<TokenId, i64, IdHash>::default();
         let (mut broken, mut records) = (Vec::new(), 0_u64);
-        log::visit_numbered(self.snapshot, |id, row| {
+        log::visit_numbered(self.snapshot, i64::MIN, i64::MAX, |id, row| {
             records = records.saturating_add(row.fact.weight);
             let last = lasts.insert(row.token, id);
             let leads_to = (row.back > 0).then(|| id.saturating_sub(row.back));

@@ -11,11 +11,10 @@ const GROUP: usize = 8_192;
 
 const CREATE: &str = "CREATE TABLE IF NOT EXISTS plain_log (
     id             INTEGER PRIMARY KEY,
-    at             INTEGER NOT NULL,
+    after_us       INTEGER NOT NULL,
     token_id       INTEGER NOT NULL,
     back           INTEGER NOT NULL,
-    route          INTEGER,
-    method         INTEGER,
+    endpoint       INTEGER NOT NULL,
     status         INTEGER NOT NULL,
     outcome        INTEGER NOT NULL,
     duration_us    INTEGER NOT NULL,
@@ -26,14 +25,13 @@ const CREATE: &str = "CREATE TABLE IF NOT EXISTS plain_log (
     weight         INTEGER
 ) STRICT";
 const INSERT: &str = "INSERT INTO plain_log
-    (at, token_id, back, route, method, status, outcome, duration_us, response_bytes,
+    (after_us, token_id, back, endpoint, status, outcome, duration_us, response_bytes,
      client_address, user_agent, cost, weight)
-    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)";
 
 /// A plain table in a file of its own.
 pub(crate) struct PlainLog {
     connection: Connection,
-    now: i64,
 }
 
 impl PlainLog {
@@ -50,7 +48,7 @@ impl PlainLog {
         connection.pragma_update(None, "synchronous", "NORMAL").unwrap();
         connection.pragma_update(None, "cache_size", -65_536).unwrap();
         connection.execute_batch(CREATE).unwrap();
-        Self { connection, now: 1_800_000_000_000_000 }
+        Self { connection }
     }
 
     pub(crate) fn append(&mut self, requests: &[Request]) {
@@ -63,21 +61,19 @@ impl PlainLog {
         let behavior = TransactionBehavior::Immediate;
         let transaction = self.connection.transaction_with_behavior(behavior)?;
         let mut insert = transaction.prepare_cached(INSERT)?;
-        for request in group {
-            self.now += 10;
-            insert.raw_bind_parameter(1, self.now)?;
+        for (request, after_us) in group.iter().zip((0_i64..).step_by(10)) {
+            insert.raw_bind_parameter(1, after_us)?;
             insert.raw_bind_parameter(2, request.token as i64 + 1)?;
             insert.raw_bind_parameter(3, (request.token as i64 + 1) * 7)?;
-            insert.raw_bind_parameter(4, request.route as i64 + 1)?;
-            insert.raw_bind_parameter(5, request.route as i64 % 4 + 1)?;
-            insert.raw_bind_parameter(6, request.status)?;
-            insert.raw_bind_parameter(7, request.status / 400)?;
-            insert.raw_bind_parameter(8, request.elapsed.as_micros() as i64)?;
-            insert.raw_bind_parameter(9, request.response_bytes as i64)?;
-            insert.raw_bind_parameter(10, &request.client.octets()[..])?;
-            insert.raw_bind_parameter(11, request.agent as i64 + 1)?;
+            insert.raw_bind_parameter(4, (request.route as i64 + 2) * 16 + 4)?;
+            insert.raw_bind_parameter(5, request.status)?;
+            insert.raw_bind_parameter(6, request.status / 400)?;
+            insert.raw_bind_parameter(7, request.elapsed.as_micros() as i64)?;
+            insert.raw_bind_parameter(8, request.response_bytes as i64)?;
+            insert.raw_bind_parameter(9, &request.client.octets()[..])?;
+            insert.raw_bind_parameter(10, request.agent as i64 + 1)?;
+            insert.raw_bind_parameter(11, None::<i64>)?;
             insert.raw_bind_parameter(12, None::<i64>)?;
-            insert.raw_bind_parameter(13, None::<i64>)?;
             insert.raw_execute()?;
         }
         drop(insert);
