@@ -9,9 +9,9 @@ use super::log;
 use crate::tally::Fact;
 use crate::token::TokenId;
 
-macro_rules! plain {
-    () => {
-        "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+macro_rules! four {
+    ($($rows:tt)+) => {
+        concat!($($rows)+, ", ", $($rows)+, ", ", $($rows)+, ", ", $($rows)+)
     };
 }
 
@@ -37,37 +37,7 @@ const COLUMNS: usize = 10;
 const INSERT_PLAIN: &str = concat!(
     "INSERT INTO usage_log (after_us, token_id, back, endpoint, status, outcome, duration_us,
         response_bytes, client_address, user_agent) VALUES ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!(),
-    ", ",
-    plain!()
+    four!(four!("(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"))
 );
 const INSERT: &str = "INSERT INTO usage_log (after_us, token_id, back, endpoint, status, outcome,
     duration_us, response_bytes, client_address, user_agent, cost, weight, id)
