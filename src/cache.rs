@@ -378,7 +378,7 @@ mod tests {
             name: String::new(),
             kind: TokenKind::Jwt,
             scopes: Arc::default(),
-            resource: None,
+            restrictions: None,
             expires_at: None,
             ends_at: None,
             state: TokenState::Active,

@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::identity::Identity;
 use crate::reason::DenialReason;
+use crate::scope;
 use crate::ticket::Ticket;
-use crate::token::check_scope;
 
 /// A refusal of [`authenticate`](crate::TokenTracker::authenticate): an answer, not a failure.
 ///
@@ -120,7 +120,7 @@ impl std::error::Error for Denied {}
 
 /// Whether a text may stand between quotes as the `scope` attribute (RFC 6750 §3).
 fn is_scope(scope: &str) -> bool {
-    scope.split(' ').all(|token| check_scope(token).is_ok())
+    scope.split(' ').all(scope::is_scope)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::denial::Denied;
 use crate::durability::Durability;
 use crate::error::Error;
+use crate::events::Events;
 use crate::follower::{BOUND, Follower};
 use crate::health::Health;
 use crate::identity::{Grant, Identity};
@@ -66,6 +67,7 @@ pub(crate) struct Engine {
     unclean_ends: u64,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) events: Arc<Events>,
 }
 
 #[derive(Default)]
@@ -85,6 +87,7 @@ pub(crate) struct Parts {
     pub(crate) unclean_ends: u64,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) checkpoints: Arc<Checkpoints>,
+    pub(crate) events: Arc<Events>,
 }
 
 /// What the knobs come to, checked.
@@ -147,6 +150,7 @@ impl Engine {
             unclean_ends: parts.unclean_ends,
             upkeep: parts.upkeep,
             checkpoints: parts.checkpoints,
+            events: parts.events,
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct VerifiedJwt {
     /// The other half.
     pub(crate) token_id: Option<String>,
     pub(crate) subject: Option<String>,
+    /// The name of the key that signed it, if it has one.
+    pub(crate) kid: Option<String>,
     /// What becomes of it where no catalogue has it; `None` for an issuer of our own.
     pub(crate) outside: Option<Outside>,
     pub(crate) terms: Terms,
@@ -110,12 +112,14 @@ impl Issuers {
         let claims = Claims::new(json::object(&base64url::decode(parts.payload)?)?);
         let signature = base64url::decode(parts.signature)?;
         let issuer = self.find(&claims)?;
-        let key_retires_at =
+        let (key, key_retires_at) =
             issuer.check_signature(&header, parts.message.as_bytes(), &signature, now)?;
         let Validated { token_id, subject, terms } = claims.validate(issuer, header.typ.as_deref());
         let (name, outside) = (issuer.name().to_owned(), issuer.outside_rule());
+        // Asked for where a token is adopted, and nowhere else.
+        let kid = outside.and_then(|_| key.kid_str()).map(str::to_owned);
         let terms = Terms { key_retires_at, ..terms };
-        Ok(VerifiedJwt { issuer: name, token_id, subject, outside, terms })
+        Ok(VerifiedJwt { issuer: name, token_id, subject, kid, outside, terms })
     }
 
     /// The same issuers, one of them with other keys; those it had verify for `overlap` longer.

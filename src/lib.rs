@@ -80,6 +80,8 @@
 
 #![forbid(unsafe_code)]
 
+mod audit;
+mod bounds;
 mod builder;
 mod cache;
 mod checkpoints;
@@ -89,6 +91,7 @@ mod denial;
 mod durability;
 mod engine;
 mod error;
+mod events;
 mod follower;
 mod health;
 mod id_hash;
@@ -96,18 +99,22 @@ mod identity;
 mod introspection;
 mod jwt;
 mod live;
+mod network;
 mod opaque;
 mod path_filter;
 mod policy;
 mod presence;
 mod query;
 mod queue;
+mod quota;
 mod reason;
 mod receipt;
 mod record;
 mod refusal;
 mod remote;
 mod request;
+mod restrictions;
+mod scope;
 mod secret;
 mod sketch;
 mod stats;
@@ -128,22 +135,30 @@ mod varint;
 mod writer;
 
 // The public interface is:
+pub use audit::{Act, AuditEntry, AuditFilter, AuditPage};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use denial::Denied;
 pub use durability::{Checkpoints, Durability};
 pub use error::{Error, ErrorKind};
+pub use events::{
+    DeniedEvent, DormantEvent, ExpiringEvent, FirstUseEvent, Hook, NewAddressEvent, Subject,
+    ThresholdEvent,
+};
 pub use health::Health;
 pub use identity::Identity;
 pub use introspection::Introspection;
 pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
+pub use network::Network;
 pub use path_filter::PathFilter;
 pub use query::{CompatibilitySummary, Latency, RouteCount, Summary, Verification};
+pub use quota::{Quota, Rate};
 pub use reason::DenialReason;
 pub use receipt::Receipt;
 pub use record::{Outcome, UsageRecord};
 pub use refusal::{AuthError, Unavailable};
 pub use request::AuthRequest;
+pub use restrictions::Restrictions;
 pub use secret::Secret;
 pub use stats::{Stats, StatsQuery};
 pub use ticket::Access;

@@ -2,8 +2,10 @@
 
 use crate::identity::Grant;
 use crate::jwt::Terms;
+use crate::network::Network;
 use crate::reason::DenialReason;
 use crate::request::AuthRequest;
+use crate::restrictions::Restrictions;
 use crate::timestamp::Timestamp;
 use crate::token::TokenState;
 
@@ -21,6 +23,10 @@ pub(crate) fn judge(
 /// The part of the judgement that does not depend on the request.
 pub(crate) fn judge_token(grant: &Grant, now: Timestamp) -> Result<(), DenialReason> {
     judge_state(grant, now)?;
+    let not_before = grant.restrictions.as_ref().and_then(|restrictions| restrictions.not_before);
+    if not_before.is_some_and(|not_before| now < Timestamp::from(not_before)) {
+        return Err(DenialReason::NotYetValid);
+    }
     judge_terms(&grant.terms, now)
 }
 
@@ -43,8 +49,8 @@ fn judge_terms(terms: &Terms, now: Timestamp) -> Result<(), DenialReason> {
     terms.failure.map_or(Ok(()), Err)
 }
 
-/// Denies on doubt: a token limited to a resource is no good where none is named, and a token without
-/// audiences is for none in particular.
+/// Denies on doubt: a token limited to networks is no good where the client's address is not known, one limited
+/// to a resource where none is named, and one without audiences is for none in particular.
 fn judge_request(
     grant: &Grant,
     terms: &Terms,
@@ -53,12 +59,24 @@ fn judge_request(
     if request.audience.as_ref().is_some_and(|wanted| terms.audiences.iter().all(|a| a != wanted)) {
         return Err(DenialReason::WrongAudience);
     }
-    if grant.resource.is_some() && grant.resource.as_deref() != request.resource.as_deref() {
-        return Err(DenialReason::WrongResource);
-    }
-    if request.scope.as_ref().is_some_and(|wanted| grant.scopes.iter().all(|scope| scope != wanted))
-    {
+    grant.restrictions.as_ref().map_or(Ok(()), |restrictions| narrow(restrictions, request))?;
+    if request.scope.as_ref().is_some_and(|wanted| !grant.has_scope(wanted)) {
         return Err(DenialReason::MissingScope);
+    }
+    Ok(())
+}
+
+fn narrow(restrictions: &Restrictions, request: &AuthRequest<'_>) -> Result<(), DenialReason> {
+    let comes_from = |network: &Network| {
+        request.facts.client_address.is_some_and(|address| network.contains(address))
+    };
+    if restrictions.networks.as_ref().is_some_and(|networks| !networks.iter().any(comes_from)) {
+        return Err(DenialReason::WrongAddress);
+    }
+    if restrictions.resource.is_some()
+        && restrictions.resource.as_deref() != request.resource.as_deref()
+    {
+        return Err(DenialReason::WrongResource);
     }
     Ok(())
 }

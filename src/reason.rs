@@ -13,6 +13,8 @@ pub enum DenialReason {
     CredentialMissing,
     /// The request carries more than one credential (RFC 6750 §2).
     CredentialRepeated,
+    /// Verified: the credential was replaced by rotation, and its time is over (RFC 9700 §4.14.2: reuse).
+    CredentialRetired,
     /// Verified: past its `exp` claim or the catalogue's expiry.
     Expired,
     /// Verified: it lives longer than the issuer's tokens may.
@@ -27,6 +29,10 @@ pub enum DenialReason {
     MissingScope,
     /// Verified: before its `nbf` claim.
     NotYetValid,
+    /// Verified: the token has used up its quota of a minute, hour, day or month.
+    QuotaExceeded,
+    /// Verified: the token is used faster than its rate allows.
+    RateExceeded,
     /// Verified: revoked in the catalogue, for good.
     Revoked,
     /// The signature is wrong.
@@ -39,6 +45,8 @@ pub enum DenialReason {
     UnknownKey,
     /// The signature is good or was not needed, but no catalogue knows the token.
     UnknownToken,
+    /// Verified: the client's address is in none of the networks that the token is limited to, or not known.
+    WrongAddress,
     /// Verified: none of the audiences is one that is accepted.
     WrongAudience,
     /// The `iss` claim names no configured issuer.
@@ -59,7 +67,7 @@ const INVALID_TOKEN: Option<&str> = Some("invalid_token");
 const INSUFFICIENT_SCOPE: Option<&str> = Some("insufficient_scope");
 
 #[rustfmt::skip]
-const ROWS: [Row; 20] = {
+const ROWS: [Row; 24] = {
     use DenialReason as R;
     [
         (R::CredentialMissing,   1, "credential_missing",   401, None,               "no bearer token was presented"),
@@ -82,6 +90,10 @@ const ROWS: [Row; 20] = {
         (R::WrongType,          18, "wrong_type",           401, INVALID_TOKEN,      "the token is of another type"),
         (R::LifetimeTooLong,    19, "lifetime_too_long",    401, INVALID_TOKEN,      "the token lives longer than it may"),
         (R::WrongSubject,       20, "wrong_subject",        401, INVALID_TOKEN,      "the token is for another subject"),
+        (R::WrongAddress,       21, "wrong_address",        403, INSUFFICIENT_SCOPE, "the token is limited to other networks"),
+        (R::CredentialRetired,  22, "credential_retired",   401, INVALID_TOKEN,      "the token was replaced by another"),
+        (R::RateExceeded,       23, "rate_exceeded",        429, None,               "the token is used faster than it may"),
+        (R::QuotaExceeded,      24, "quota_exceeded",       429, None,               "the token has used up its quota"),
     ]
 };
 
@@ -104,13 +116,13 @@ impl DenialReason {
         self.row().2
     }
 
-    /// The HTTP status to answer with: 400, 401 or 403 (RFC 6750 §3.1).
+    /// The HTTP status to answer with: 400, 401 or 403 (RFC 6750 §3.1), or 429 (RFC 6585 §4).
     #[must_use]
     pub fn status(self) -> u16 {
         self.row().3
     }
 
-    /// The `error` code of RFC 6750 §3.1; `None` where no credential was presented.
+    /// The `error` code of RFC 6750 §3.1; `None` where no credential was presented, or too many requests were made.
     #[must_use]
     pub fn error_code(self) -> Option<&'static str> {
         self.row().4
@@ -166,6 +178,10 @@ mod tests {
             WrongType,
             LifetimeTooLong,
             WrongSubject,
+            WrongAddress,
+            CredentialRetired,
+            RateExceeded,
+            QuotaExceeded,
         ] {
             assert_eq!(reason.row().0, reason);
         }

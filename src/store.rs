@@ -1,6 +1,7 @@
 //! The one place that speaks SQL. Its methods are whole operations.
 
 mod append;
+mod audit;
 mod catalogue;
 mod checkpoint;
 mod dictionary;
@@ -32,7 +33,7 @@ use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, TokenRow};
+pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, NewCredential, TokenRow};
 pub(crate) use checkpoint::Checkpointer;
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;

@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::error::Error;
+use crate::restrictions::Restrictions;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
-pub(crate) use bounds::{check_scope, check_text};
 pub use new::{NewToken, TokenUpdate};
 
 /// The number of a token in its file. Assigned by the store and never used again.
@@ -151,6 +151,16 @@ impl TokenState {
         }
     }
 
+    /// The state as it appears in the book of administration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Revoked => "revoked",
+            Self::MarkedExpired => "expired",
+        }
+    }
+
     pub(crate) fn from_code(code: u8) -> Option<Self> {
         [Self::Active, Self::Suspended, Self::Revoked, Self::MarkedExpired]
             .into_iter()
@@ -223,8 +233,8 @@ pub struct Token {
     pub tags: Vec<String>,
     /// What it may do; nothing where empty.
     pub scopes: Vec<String>,
-    /// The one resource that it is limited to.
-    pub resource: Option<String>,
+    /// What narrows it beside its scopes.
+    pub restrictions: Restrictions,
     /// The service's own data about it.
     pub metadata: BTreeMap<String, String>,
     /// A part of the token that helps its owner recognise it and nobody to use it.

@@ -11,6 +11,7 @@ use crate::clock_watch::ClockWatch;
 use crate::durability::Durability;
 use crate::engine::{Config, Engine, Parts};
 use crate::error::Error;
+use crate::events::Events;
 use crate::follower::Follower;
 use crate::jwt::Issuers;
 use crate::opaque::OpaquePrefix;
@@ -82,6 +83,7 @@ impl Builder {
             unclean_ends,
             upkeep,
             checkpoints,
+            events: Arc::new(Events::default()),
         };
         Ok(TokenTracker::new(Engine::new(config, parts), threads, presence))
     }

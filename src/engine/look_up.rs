@@ -33,6 +33,8 @@ pub(crate) struct Newcomer {
     pub(crate) issuer: String,
     pub(crate) token_id: Option<String>,
     pub(crate) subject: Option<String>,
+    /// The name of the key that signed it, if it has one.
+    pub(crate) kid: Option<String>,
     pub(crate) terms: Terms,
 }
 
@@ -57,7 +59,7 @@ impl Engine {
             Ok(jwt) => jwt,
             Err(reason) => return Ok(Sight::Stranger(reason)),
         };
-        let VerifiedJwt { issuer, token_id, subject, outside, mut terms } = jwt;
+        let VerifiedJwt { issuer, token_id, subject, kid, outside, mut terms } = jwt;
         if let Some(jti) = token_id.clone() {
             let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
             match self.find(&key, terms, keys_replaced)? {
@@ -65,7 +67,7 @@ impl Engine {
                 Err(returned) => terms = returned,
             }
         }
-        Ok(judge_newcomer(Newcomer { issuer, token_id, subject, terms }, outside, now.wall))
+        Ok(judge_newcomer(Newcomer { issuer, token_id, subject, kid, terms }, outside, now.wall))
     }
 
     /// What is granted to a credential, or its terms back where the catalogue does not have it.
@@ -109,7 +111,7 @@ impl Engine {
             name: found.name,
             kind,
             scopes: self.lists.share(found.scopes.into()),
-            resource: found.resource,
+            restrictions: found.restrictions.map(Box::new),
             expires_at: found.expires_at,
             ends_at,
             state: found.state,
@@ -147,7 +149,7 @@ fn passed(subject: &str, terms: Terms) -> Grant {
         name: String::new(),
         kind: TokenKind::Outside,
         scopes: Arc::clone(&terms.scopes),
-        resource: None,
+        restrictions: None,
         expires_at: terms.expires_at,
         ends_at: terms.expires_at,
         state: TokenState::Active,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::Header;
 use super::key::JwtKey;
 use super::key_set::KeySet;
+use crate::bounds::check_text;
 use crate::error::Error;
 use crate::reason::DenialReason;
 use crate::timestamp::Timestamp;
-use crate::token::check_text;
 
 /// The claim that marks a JWT as an API token: a member, nested where the path has several names, and
 /// the text that it must hold.
@@ -271,7 +271,7 @@ impl JwtIssuer {
         issuer
     }
 
-    pub(super) fn signing_key(&self) -> Option<&JwtKey> {
+    pub(crate) fn signing_key(&self) -> Option<&JwtKey> {
         self.keys.iter().find(|key| key.can_sign())
     }
 
@@ -302,14 +302,14 @@ impl JwtIssuer {
     }
 
     /// A key takes part where its algorithm is the header's and, if the header names a key, it is named
-    /// so or has no name. Returns until when the key verifies, if it is one that was replaced.
+    /// so or has no name. Returns the key, and until when it verifies if it is one that was replaced.
     pub(super) fn check_signature(
         &self,
         header: &Header,
         message: &[u8],
         signature: &[u8],
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, DenialReason> {
+    ) -> Result<(&JwtKey, Option<Timestamp>), DenialReason> {
         let current = self.keys.iter().map(|key| (key, None));
         let retiring = self.retiring.iter().map(|(key, until)| (key, Some(*until)));
         let fits = |(key, until): &(&JwtKey, Option<Timestamp>)| {
@@ -324,6 +324,6 @@ impl JwtIssuer {
             return Err(DenialReason::UnknownKey);
         }
         let good = candidates.find(|(key, _)| key.verifies(message, signature));
-        good.map(|(_, until)| until).ok_or(DenialReason::SignatureInvalid)
+        good.ok_or(DenialReason::SignatureInvalid)
     }
 }

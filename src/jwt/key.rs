@@ -182,7 +182,7 @@ impl JwtKey {
         self.algorithm
     }
 
-    pub(super) fn kid_str(&self) -> Option<&str> {
+    pub(crate) fn kid_str(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 

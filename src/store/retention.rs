@@ -3,6 +3,7 @@
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::audit;
 use super::rollup::{HOURS_A_DAY, Progress};
 use crate::timestamp::Timestamp;
 
@@ -62,7 +63,8 @@ pub(super) fn prune(transaction: &Connection, horizons: &Horizons) -> Result<boo
     Ok(prune_log(transaction, is_old)? > 0
         || prune_hours(transaction, horizons.hourly)?
         || prune_days(transaction, horizons.daily)?
-        || prune_names(transaction, horizons.daily)?)
+        || prune_names(transaction, horizons.daily)?
+        || audit::prune(transaction, horizons.daily)?)
 }
 
 /// The first group of the log.

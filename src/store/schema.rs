@@ -20,7 +20,9 @@ CREATE TABLE meta (
 INSERT INTO meta (key, value) VALUES ('last_use_tracked_since', NULL);
 
 -- One row a token. Times are microseconds since 1970 UTC. A revoked row stays as a tombstone.
--- state: 0 active, 1 suspended, 2 revoked, 3 marked expired. kind: 0 jwt, 1 legacy_jwt, 2 opaque.
+-- state: 0 active, 1 suspended, 2 revoked, 3 marked expired. kind: 0 jwt, 1 legacy_jwt, 2 opaque. tags and scopes are
+-- JSON lists, restrictions and metadata JSON objects. told_dormant is when it was told of as dormant, told_expiring the
+-- expiry that was told of as near.
 CREATE TABLE tokens (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     owner         TEXT NOT NULL,
@@ -30,7 +32,7 @@ CREATE TABLE tokens (
     description   TEXT,
     tags          TEXT NOT NULL,
     scopes        TEXT NOT NULL,
-    resource      TEXT,
+    restrictions  TEXT,
     metadata      TEXT NOT NULL,
     fragment      TEXT NOT NULL,
     created_at    INTEGER NOT NULL,
@@ -38,20 +40,33 @@ CREATE TABLE tokens (
     last_used_at  INTEGER,
     revoked_at    INTEGER,
     revoked_by    TEXT,
-    revoke_reason TEXT
+    revoke_reason TEXT,
+    told_dormant  INTEGER,
+    told_expiring INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX living_names ON tokens (owner, name) WHERE state IN (0, 1);
 CREATE INDEX tokens_of_owner ON tokens (owner);
 CREATE INDEX expiring_tokens ON tokens (expires_at) WHERE state IN (0, 1) AND expires_at IS NOT NULL;
 
--- What a token is known by: issuer and jti of a JWT, or the SHA-256 of an opaque token.
+-- What a token is known by: issuer and jti of a JWT, or the SHA-256 of an opaque token. kid is the key that signed it
+-- and expires_at its own expiry, where they are known.
+-- state: 0 current, 1 new and not used yet, 2 outgoing (refused from ends_at on, and where ends_on_use is 1 once the
+-- one after it is used), 3 retired.
 CREATE TABLE credentials (
-    id         INTEGER PRIMARY KEY,
-    token_id   INTEGER NOT NULL REFERENCES tokens (id),
-    issuer     TEXT,
-    jti        TEXT,
-    hash       BLOB,
-    created_at INTEGER NOT NULL
+    id            INTEGER PRIMARY KEY AUTOINCREMENT,
+    token_id      INTEGER NOT NULL REFERENCES tokens (id),
+    state         INTEGER NOT NULL,
+    issuer        TEXT,
+    jti           TEXT,
+    hash          BLOB,
+    kid           TEXT,
+    expires_at    INTEGER,
+    fragment      TEXT NOT NULL,
+    created_at    INTEGER NOT NULL,
+    first_used_at INTEGER,
+    ends_at       INTEGER,
+    ends_on_use   INTEGER NOT NULL DEFAULT 0,
+    retired_at    INTEGER
 ) STRICT;
 CREATE UNIQUE INDEX credential_jti ON credentials (issuer, jti) WHERE jti IS NOT NULL;
 CREATE UNIQUE INDEX credential_hash ON credentials (hash) WHERE hash IS NOT NULL;
@@ -62,6 +77,52 @@ CREATE TABLE changes (
     generation INTEGER PRIMARY KEY,
     token_id   INTEGER NOT NULL
 ) STRICT;
+
+-- The book of administration. act: see the library's list. detail is a JSON object.
+CREATE TABLE audit (
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    at          INTEGER NOT NULL,
+    actor       TEXT,
+    actor_token INTEGER,
+    act         INTEGER NOT NULL,
+    token_id    INTEGER,
+    reason      TEXT,
+    detail      TEXT
+) STRICT;
+CREATE INDEX audit_of_token ON audit (token_id);
+
+-- What processes have taken of a token's quota in the newest window of each period. period: 0 minute, 1 hour, 2 day,
+-- 3 month, all of UTC; window_number counts them since 1970. told is the threshold in percent that was told of.
+CREATE TABLE quota_windows (
+    token_id      INTEGER NOT NULL,
+    period        INTEGER NOT NULL,
+    window_number INTEGER NOT NULL,
+    granted       INTEGER NOT NULL,
+    told          INTEGER NOT NULL,
+    PRIMARY KEY (token_id, period)
+) STRICT, WITHOUT ROWID;
+
+-- Requests with credentials that are dead or on their way out. reason: the code of the denial, 0 where it was still
+-- let through.
+CREATE TABLE late_uses (
+    credential_id INTEGER NOT NULL,
+    reason        INTEGER NOT NULL,
+    count         INTEGER NOT NULL,
+    first_at      INTEGER NOT NULL,
+    last_at       INTEGER NOT NULL,
+    last_address  BLOB,
+    last_agent    TEXT,
+    last_route    TEXT,
+    PRIMARY KEY (credential_id, reason)
+) STRICT, WITHOUT ROWID;
+
+-- Addresses that a token was used from, as they are kept in the log.
+CREATE TABLE token_addresses (
+    token_id INTEGER NOT NULL,
+    address  BLOB NOT NULL,
+    seen_at  INTEGER NOT NULL,
+    PRIMARY KEY (token_id, address)
+) STRICT, WITHOUT ROWID;
 
 -- Texts that repeat, kept once. kind: 0 route, 1 user agent. Id 0 stands for <other>. `brought_by` is
 -- the token that came with it first, `used_on` the last day that it was used, in days since 1970.
@@ -191,12 +252,16 @@ CREATE TABLE writers (
 ) STRICT;
 ";
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 18] = [
+    "audit",
     "changes",
     "credentials",
+    "late_uses",
     "meta",
     "names",
     "progress",
+    "quota_windows",
+    "token_addresses",
     "tokens",
     "usage_daily",
     "usage_daily_counts",

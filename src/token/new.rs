@@ -6,8 +6,12 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::TokenKind;
-use super::bounds::{check_details, check_text};
+use super::bounds::check_details;
+use crate::bounds::check_text;
 use crate::error::Error;
+use crate::network::Network;
+use crate::quota::Quota;
+use crate::restrictions::Restrictions;
 use crate::timestamp::Timestamp;
 
 /// How long a new or edited token lives.
@@ -40,8 +44,8 @@ impl Expiry {
 
 /// A token to be made.
 ///
-/// Bounds: owner 1 to 320 bytes, name 1 to 200, description 2,000, resource 512; 64 scopes of 1 to 128
-/// characters (RFC 6749 §3.3), 32 tags of 1 to 64 bytes, 32 metadata entries of at most 64 and 1,024
+/// Bounds: owner 1 to 320 bytes, name 1 to 200, description 2,000; 64 scopes of 1 to 128 characters (RFC 6749
+/// §3.3; a `*` alone or after the last `:` stands for everything in its place), 32 tags of 1 to 64 bytes, 32 metadata entries of at most 64 and 1,024
 /// bytes; no control characters but line breaks in the description and the metadata.
 #[derive(Clone, Debug)]
 pub struct NewToken {
@@ -51,9 +55,10 @@ pub struct NewToken {
     pub(crate) description: Option<String>,
     pub(crate) tags: Vec<String>,
     pub(crate) scopes: Vec<String>,
-    pub(crate) resource: Option<String>,
+    pub(crate) restrictions: Restrictions,
     pub(crate) metadata: BTreeMap<String, String>,
     pub(crate) expiry: Expiry,
+    pub(crate) kid: Option<String>,
 }
 
 impl NewToken {
@@ -84,9 +89,10 @@ impl NewToken {
             description: None,
             tags: Vec::new(),
             scopes: Vec::new(),
-            resource: None,
+            restrictions: Restrictions::default(),
             metadata: BTreeMap::new(),
             expiry: Expiry::Never,
+            kid: None,
         }
     }
 
@@ -118,10 +124,38 @@ impl NewToken {
         self
     }
 
+    /// What narrows the token, all of it.
+    #[must_use]
+    pub fn restrictions(mut self, restrictions: Restrictions) -> Self {
+        self.restrictions = restrictions;
+        self
+    }
+
     /// Limits the token to one resource.
     #[must_use]
     pub fn resource(mut self, resource: impl Into<String>) -> Self {
-        self.resource = Some(resource.into());
+        self.restrictions.resource = Some(resource.into());
+        self
+    }
+
+    /// Limits the token to clients in these networks.
+    #[must_use]
+    pub fn networks(mut self, networks: impl IntoIterator<Item = Network>) -> Self {
+        self.restrictions.networks = Some(networks.into_iter().collect());
+        self
+    }
+
+    /// The token cannot be used before this instant.
+    #[must_use]
+    pub fn not_before(mut self, at: OffsetDateTime) -> Self {
+        self.restrictions.not_before = Some(at);
+        self
+    }
+
+    /// Limits how much the token may do.
+    #[must_use]
+    pub fn quota(mut self, quota: Quota) -> Self {
+        self.restrictions.quota = Some(quota);
         self
     }
 
@@ -146,16 +180,20 @@ impl NewToken {
         self
     }
 
+    /// The key that signed a JWT which is [registered](crate::Tokens::register), by its `kid`, 1 to 256 bytes, so
+    /// that what was signed with one key can be revoked together. Of a token that is issued here it is known.
+    #[must_use]
+    pub fn signing_key(mut self, kid: impl Into<String>) -> Self {
+        self.kid = Some(kid.into());
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<(), Error> {
+        self.kid.as_deref().map_or(Ok(()), |kid| check_text("signing_key", kid, 1, 256))?;
         check_text("owner", &self.owner, 1, 320)?;
         check_text("name", &self.name, 1, 200)?;
-        check_details(
-            self.description.as_deref(),
-            &self.tags,
-            &self.scopes,
-            self.resource.as_deref(),
-            &self.metadata,
-        )
+        check_details(self.description.as_deref(), &self.tags, &self.scopes, &self.metadata)?;
+        self.restrictions.check()
     }
 }
 
@@ -166,7 +204,7 @@ pub struct TokenUpdate {
     pub(crate) description: Option<Option<String>>,
     pub(crate) tags: Option<Vec<String>>,
     pub(crate) scopes: Option<Vec<String>>,
-    pub(crate) resource: Option<Option<String>>,
+    pub(crate) restrictions: Option<Restrictions>,
     pub(crate) metadata: Option<BTreeMap<String, String>>,
     pub(crate) expiry: Option<Expiry>,
 }
@@ -206,10 +244,11 @@ impl TokenUpdate {
         self
     }
 
-    /// Another resource, or no limit.
+    /// These restrictions instead, all of them, from the token's next request on. To change one, begin with
+    /// those of [`Token::restrictions`](crate::Token::restrictions).
     #[must_use]
-    pub fn resource(mut self, resource: Option<String>) -> Self {
-        self.resource = Some(resource);
+    pub fn restrictions(mut self, restrictions: Restrictions) -> Self {
+        self.restrictions = Some(restrictions);
         self
     }
 
@@ -235,9 +274,9 @@ impl TokenUpdate {
             self.description.as_ref().and_then(Option::as_deref),
             self.tags.as_deref().unwrap_or_default(),
             self.scopes.as_deref().unwrap_or_default(),
-            self.resource.as_ref().and_then(Option::as_deref),
             self.metadata.as_ref().unwrap_or(&BTreeMap::new()),
-        )
+        )?;
+        self.restrictions.as_ref().map_or(Ok(()), Restrictions::check)
     }
 }
 

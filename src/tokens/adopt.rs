@@ -1,11 +1,13 @@
 //! Taking a token of an outside issuer into the catalogue at its first sight.
 
 use super::change::{Changed, Effect, free_name};
+use super::issue::described;
 use super::{Tokens, fragment_of, new_row};
+use crate::audit::{Act, Deed};
 use crate::engine::Newcomer;
 use crate::error::{Error, ErrorKind};
 use crate::jwt::Outside;
-use crate::store::CredentialKey;
+use crate::store::{CredentialKey, NewCredential};
 use crate::token::NewToken;
 
 /// How much of a `jti` goes into the name of an adopted token.
@@ -18,30 +20,37 @@ impl Tokens<'_> {
         let issuers = self.engine.issuers();
         let rule = issuers.named(Some(&newcomer.issuer))?.outside_rule();
         let Some(Outside::Adopt { most }) = rule else { return Ok(false) };
-        let Newcomer { issuer, token_id: Some(jti), subject: Some(subject), terms } = newcomer
+        let Newcomer { issuer, token_id: Some(jti), subject: Some(subject), kid, terms } = newcomer
         else {
             return Ok(false);
         };
         let shown = &jti[..jti.floor_char_boundary(NAME_LENGTH)];
-        let scopes = terms.scopes.iter().cloned();
+        // Another issuer's `*` is a letter; here it would be a pattern.
+        let scopes = terms.scopes.iter().filter(|scope| !scope.contains('*')).cloned();
         let new = NewToken::legacy_jwt(subject, format!("adopted {shown}")).scopes(scopes);
         if new.validate().is_err() {
             return Ok(false);
         }
         let now = self.engine.now();
-        let mut row = new_row(new, fragment_of(&jti), terms.expires_at, now);
-        let key = CredentialKey::Jwt { issuer: issuer.clone(), jti };
+        let credential = NewCredential {
+            fragment: fragment_of(&jti),
+            kid,
+            expires_at: terms.expires_at,
+            key: CredentialKey::Jwt { issuer: issuer.clone(), jti },
+        };
+        let mut row = new_row(new, &credential, terms.expires_at, now);
         let trusted = self.trusted_now();
         let adopted = self.change(move |catalogue| {
-            if catalogue.find(&key)?.row.is_some() {
+            if catalogue.find(&credential.key)?.row.is_some() {
                 return Ok(Changed::nothing(true));
             }
             if catalogue.living_of_issuer(&issuer, now)? >= u64::from(most) {
                 return Ok(Changed::nothing(false));
             }
             let tokens = free_name(catalogue, &row, trusted)?;
-            row.id = catalogue.insert(&row, &key)?;
-            Ok(Changed { value: true, tokens, effect: Effect::Forgets(row.id) })
+            row.id = catalogue.insert(&row, &credential)?;
+            let deed = Deed::of(Act::Adopt, row.id).with(described(&row)?);
+            Ok(Changed::of(true, tokens).with(Effect::Forgets(row.id)).noting(deed))
         });
         match adopted {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),

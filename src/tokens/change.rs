@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use super::Tokens;
+use super::edit::difference;
+use crate::audit::{Act, Behalf, Deed};
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::store::{Catalogue, CommitError, Session, TokenRow, to_error};
@@ -15,6 +17,8 @@ pub(super) struct Changed<T> {
     /// Whose authority changes with it.
     pub(super) tokens: Vec<TokenId>,
     pub(super) effect: Effect,
+    /// What the book is to say of it.
+    pub(super) deeds: Vec<Deed>,
 }
 
 /// What a committed change does to the refusals in this process.
@@ -28,7 +32,16 @@ pub(super) enum Effect {
 
 impl<T> Changed<T> {
     pub(super) fn nothing(value: T) -> Self {
-        Self { value, tokens: Vec::new(), effect: Effect::None }
+        Self::of(value, Vec::new())
+    }
+
+    pub(super) fn of(value: T, tokens: Vec<TokenId>) -> Self {
+        Self { value, tokens, effect: Effect::None, deeds: Vec::new() }
+    }
+
+    pub(super) fn noting(mut self, deed: Deed) -> Self {
+        self.deeds.push(deed);
+        self
     }
 
     pub(super) fn with(mut self, effect: Effect) -> Self {
@@ -46,6 +59,7 @@ impl Tokens<'_> {
         state: TokenState,
         work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
     ) -> Result<T, Error> {
+        self.behalf.check()?;
         let cache = &self.engine.cache;
         cache.refuse(id, state);
         let refuses = Effect::Refuses(id, state);
@@ -72,8 +86,11 @@ impl Tokens<'_> {
         &self,
         work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
     ) -> Result<T, Error> {
-        let cache = Arc::clone(&self.engine.cache);
-        let made = self.engine.queue.run(move |session| make(session, &cache, work))?;
+        self.behalf.check()?;
+        let (cache, behalf) = (Arc::clone(&self.engine.cache), self.behalf.clone());
+        let now = self.engine.now();
+        let made =
+            self.engine.queue.run(move |session| make(session, &cache, &behalf, now, work))?;
         made.map_err(change_error)
     }
 }
@@ -83,6 +100,8 @@ impl Tokens<'_> {
 fn make<T>(
     session: &mut Session,
     cache: &Cache,
+    behalf: &Behalf,
+    now: Timestamp,
     work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>>,
 ) -> Result<T, CommitError> {
     let outcome = session.change(|catalogue| {
@@ -90,6 +109,7 @@ fn make<T>(
         for token in &changed.tokens {
             catalogue.log_change(*token)?;
         }
+        catalogue.enter(&changed.deeds, behalf, now)?;
         let generation = catalogue.generation()?;
         cache.apply(&changed.tokens, generation);
         Ok((changed, generation))
@@ -126,17 +146,20 @@ pub(super) fn edit(
     catalogue: &Catalogue<'_>,
     id: TokenId,
     now: Option<Timestamp>,
+    act: Act,
     edit: impl FnOnce(&mut TokenRow),
 ) -> anyhow::Result<Changed<TokenRow>> {
     let mut row = catalogue.find_id(id)?.row.ok_or_else(not_found)?;
     if row.state == TokenState::Revoked {
         return Err(revoked().into());
     }
+    let before = row.clone();
     edit(&mut row);
     let mut tokens = free_name(catalogue, &row, now)?;
     catalogue.replace(&row)?;
     tokens.push(id);
-    Ok(Changed { value: row, tokens, effect: Effect::None })
+    let deed = Deed::of(act, id).with(difference(&before, &row)?);
+    Ok(Changed::of(row, tokens).noting(deed))
 }
 
 /// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which

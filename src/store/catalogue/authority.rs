@@ -3,7 +3,9 @@
 use anyhow::{Context, Result};
 use rusqlite::{OptionalExtension, Row};
 
+use super::row::restrictions;
 use super::{Catalogue, CredentialKey};
+use crate::restrictions::Restrictions;
 use crate::store::instant;
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenKind, TokenState};
@@ -19,7 +21,7 @@ pub(crate) struct Authority {
     pub(crate) kind: TokenKind,
     pub(crate) state: TokenState,
     pub(crate) scopes: Vec<String>,
-    pub(crate) resource: Option<String>,
+    pub(crate) restrictions: Option<Restrictions>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) last_used_at: Option<Timestamp>,
 }
@@ -29,7 +31,7 @@ macro_rules! authority_by {
     ($condition:literal) => {
         concat!(
             "SELECT (SELECT coalesce(max(generation), 0) FROM changes), tokens.id, owner, name, kind,
-             state, scopes, resource, expires_at, last_used_at
+             tokens.state, scopes, restrictions, tokens.expires_at, last_used_at
              FROM credentials JOIN tokens ON tokens.id = token_id WHERE ",
             $condition
         )
@@ -66,7 +68,7 @@ fn authority(row: &Row<'_>) -> Result<Authority> {
         kind: TokenKind::from_code(row.get(4)?).context("a token of an unknown kind")?,
         state: TokenState::from_code(row.get(5)?).context("a token in an unknown state")?,
         scopes: serde_json::from_str(scopes)?,
-        resource: row.get(7)?,
+        restrictions: restrictions(row, 7)?,
         expires_at: instant(row.get(8)?),
         last_used_at: instant(row.get(9)?),
     })
