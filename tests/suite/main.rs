@@ -4,6 +4,7 @@
 
 mod accounts;
 mod architecture;
+mod audit;
 mod bounds;
 mod catalogue;
 mod clocks;
@@ -16,6 +17,7 @@ mod limits;
 mod opening;
 mod processes;
 mod refusals;
+mod restrictions;
 mod revocation;
 mod rollups;
 mod secrecy;
