@@ -97,7 +97,9 @@ impl TokenTracker {
             return answer;
         }
         let newcomer = match engine.consult(&request, now) {
-            Consulted::Answer(answer) => return answer,
+            Consulted::Answer(answer) => {
+                return answer.inspect(|access| self.tokens().note_first_use(access.identity()));
+            }
             Consulted::Adopt(newcomer) => newcomer,
         };
         let adopted = self.tokens().adopt(newcomer).map_err(Unavailable::new)?;
