@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn late_use_is_kept_apart_by_credential_and_with_the_newest_of_its_requests() {
-        let late = |credential, second| Record {
+        let late = |credential, second: i64| Record {
             user_agent: Some(second.to_string().into()),
             late: Some(Box::new(Late {
                 credential: CredentialId::from_row(credential),

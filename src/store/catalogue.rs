@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use crate::opaque::TokenHash;
 use crate::timestamp::Timestamp;
 use crate::token::{CredentialId, Phase, TokenId};
-use row::{COLUMNS, restrictions_column, token, token_columns};
+use row::{restrictions_column, token, token_columns};
 
 /// What a token is known by.
 #[derive(Clone, Debug)]
@@ -36,10 +36,9 @@ pub(crate) struct NewCredential {
     pub(crate) fragment: String,
 }
 
-/// A look-up: the row, if there is one, and the generation that it is as new as.
+/// A look-up: the row, if there is one.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) generation: u64,
     pub(crate) row: Option<TokenRow>,
 }
 
@@ -61,14 +60,12 @@ pub(crate) struct Catalogue<'a> {
     pub(super) connection: &'a Connection,
 }
 
-/// Row and generation in one statement, so that one snapshot answers both.
 macro_rules! find_by {
     ($condition:literal) => {
         concat!(
             "SELECT ",
             token_columns!(),
-            ", (SELECT coalesce(max(generation), 0) FROM changes)
-             FROM (SELECT 1) LEFT JOIN tokens ON tokens.id = ",
+            " FROM (SELECT 1) LEFT JOIN tokens ON tokens.id = ",
             $condition
         )
     };
@@ -254,7 +251,6 @@ impl<'a> Catalogue<'a> {
 }
 
 fn found(row: &Row<'_>) -> Result<Found> {
-    let generation = row.get::<_, i64>(COLUMNS)?.unsigned_abs();
     let known = row.get::<_, Option<i64>>(0)?.is_some();
-    Ok(Found { generation, row: known.then(|| token(row)).transpose()? })
+    Ok(Found { row: known.then(|| token(row)).transpose()? })
 }

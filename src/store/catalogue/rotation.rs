@@ -21,10 +21,9 @@ pub(crate) struct Named {
     pub(crate) expires_at: Option<Timestamp>,
     /// Who signed it; `None` for an opaque one.
     pub(crate) issuer: Option<String>,
-    pub(crate) phase: Phase,
 }
 
-const NAMED: &str = "SELECT tokens.id, owner, kind, tokens.expires_at, issuer, credentials.state
+const NAMED: &str = "SELECT tokens.id, owner, kind, tokens.expires_at, issuer
     FROM credentials JOIN tokens ON tokens.id = token_id WHERE credentials.id = ?1";
 const LIVING: &str =
     "SELECT id, state, ends_at FROM credentials WHERE token_id = ?1 AND state IN (0, 1, 2)";
@@ -48,7 +47,7 @@ const PROMOTE: &str = "UPDATE credentials SET state = 0, first_used_at = ?2
 /// One whose deadline came first ended there.
 const END_ON_USE: &str =
     "UPDATE credentials SET state = 3, retired_at = min(coalesce(ends_at, ?2), ?2)
-    WHERE token_id = ?1 AND state = 2 AND ends_on_use = 1 RETURNING id, retired_at";
+    WHERE token_id = ?1 AND state = 2 AND ends_on_use = 1 RETURNING id, ends_at IS NULL OR ends_at > ?2";
 const CREDENTIALS: &str = "SELECT credentials.id, credentials.fragment, kind, credentials.state,
         credentials.created_at, first_used_at, ends_at, retired_at
     FROM credentials JOIN tokens ON tokens.id = token_id WHERE token_id = ?1
@@ -154,7 +153,7 @@ impl Catalogue<'_> {
         let mut rows = end.query((token.as_row(), now.as_micros()))?;
         let mut ended = Vec::new();
         while let Some(row) = rows.next()? {
-            if row.get::<_, i64>(1)? == now.as_micros() {
+            if row.get(1)? {
                 ended.push(CredentialId::from_row(row.get(0)?));
             }
         }
@@ -185,7 +184,6 @@ fn named(row: &Row<'_>) -> Result<Named> {
         kind: kind(row.get(2)?)?,
         expires_at: instant(row.get(3)?),
         issuer: row.get(4)?,
-        phase: phase(row.get(5)?)?,
     })
 }
 

@@ -51,9 +51,6 @@ macro_rules! token_columns {
 }
 pub(super) use token_columns;
 
-/// How many there are.
-pub(super) const COLUMNS: usize = 18;
-
 impl TokenRow {
     pub(crate) fn status(&self, now: Timestamp) -> TokenStatus {
         self.state.status(self.expires_at, now)
