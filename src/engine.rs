@@ -292,7 +292,12 @@ impl Engine {
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
             sub: Some(grant.owner.clone()),
             aud: grant.terms.audiences.to_vec(),
-            exp: grant.ends_at.map(Timestamp::as_seconds),
+            exp: grant
+                .ends_at
+                .into_iter()
+                .chain(grant.standing.ends_at)
+                .min()
+                .map(Timestamp::as_seconds),
             token_type: Some("Bearer"),
             token_id: identity.is_tracked().then_some(grant.id),
         })

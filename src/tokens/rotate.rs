@@ -34,6 +34,10 @@ impl Tokens<'_> {
     /// A JWT keeps its kind and its mark, and carries the token's expiry as the catalogue has it. A suspended token
     /// can be rotated and stays suspended. Cost: as [`issue`](Tokens::issue).
     ///
+    /// The first request that is allowed with the new secret stores that, and waits for it up to 200 ms. From then on
+    /// an old secret that was to live until then is refused here, and within 250 ms by every other process. Where it
+    /// cannot be stored the request is allowed all the same, the old secret lives on, and the next use tries again.
+    ///
     /// ```
     /// # use token_tracker::{NewToken, Rotation, TokenTracker};
     /// # let tracker = TokenTracker::builder().in_memory()?;

@@ -450,6 +450,8 @@ fn streams_and_introspection_follow_a_credential_to_its_end() {
     rotate(&tracker, &old, Rotation::within(MINUTE));
     let outgoing = access(&tracker, &old);
     assert!(holds(&stream) && holds(&outgoing) && is_active(&old));
+    let ends_at = (clock.now() + MINUTE).unix_timestamp();
+    assert_eq!(tracker.introspect(old.secret.expose()).unwrap().exp, Some(ends_at));
     let new = rotate(&tracker, &old, Rotation::within(2 * MINUTE));
     clock.advance(MINUTE);
     assert!(holds(&stream) && holds(&outgoing) && is_active(&old), "by the new terms");
