@@ -54,7 +54,7 @@ fn claims(issued: &Issued) -> Value {
 /// A tracker that gives up on a locked file quickly, so that a test can lock it.
 fn impatient(database: &Database) -> (TokenTracker, ManualClock) {
     let (builder, clock) = builder();
-    let tracker = builder.busy_timeout(Duration::from_millis(20)).open(database.path()).unwrap();
+    let tracker = builder.busy_timeout(Duration::from_millis(100)).open(database.path()).unwrap();
     (tracker, clock)
 }
 
@@ -491,7 +491,8 @@ fn first_use_that_cannot_be_stored_is_allowed_and_the_old_secret_lives_on() {
     }
     other.execute_batch("ROLLBACK").unwrap();
     assert!(accepted(&tracker, &old), "no use was stored");
-    assert!(accepted(&tracker, &new), "and this one is");
+    // A checkpoint may hold the lock for longer than an impatient tracker waits.
+    eventually("a use is stored", || accepted(&tracker, &new) && !accepted(&tracker, &old));
     assert!(is_retired(&tracker, &old));
 }
 
@@ -536,8 +537,13 @@ fn rotation_that_cannot_be_stored_changes_nothing_and_is_repeated() {
     assert!(accepted(&tracker, &old));
     other.execute_batch("ROLLBACK").unwrap();
     assert_eq!(states(&tracker, &old), [CredentialState::Current]);
-    let new = rotate(&tracker, &old, Rotation::within(Duration::ZERO));
-    assert!(accepted(&tracker, &new) && is_retired(&tracker, &old));
+    let mut stored = None;
+    eventually("the rotation is stored", || {
+        let named = old.token.credential_id;
+        stored = tracker.tokens().rotate(named, Rotation::within(Duration::ZERO)).ok();
+        stored.is_some()
+    });
+    assert!(accepted(&tracker, &stored.unwrap()) && is_retired(&tracker, &old));
 }
 
 #[test]
