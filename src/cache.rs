@@ -382,6 +382,7 @@ mod tests {
             expires_at: None,
             ends_at: None,
             state: TokenState::Active,
+            standing: crate::token::Standing::UNTRACKED,
             terms: Terms::default(),
             live: Live::new(None),
         }

@@ -1,7 +1,9 @@
 //! The way a request takes through the parts.
 
+mod first_uses;
 mod lists;
 mod look_up;
+mod refusals;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -35,9 +37,11 @@ use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenStatus};
 use crate::upkeep::Upkeep;
+use first_uses::FirstUses;
 use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
+use refusals::dead_credential;
 
 /// How many recorders there are while usage recording is on.
 const RECORDERS: usize = 64;
@@ -68,6 +72,7 @@ pub(crate) struct Engine {
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) events: Arc<Events>,
+    pub(crate) first_uses: Arc<FirstUses>,
 }
 
 #[derive(Default)]
@@ -151,6 +156,7 @@ impl Engine {
             upkeep: parts.upkeep,
             checkpoints: parts.checkpoints,
             events: parts.events,
+            first_uses: Arc::default(),
         }
     }
 
@@ -237,7 +243,10 @@ impl Engine {
         };
         Consulted::Answer(match self.look_up(token, now) {
             Ok(Sight::Known(grant)) => {
-                self.cache.insert(self.cache.key(token), &grant);
+                // Every use of a new credential comes this way, until the first is stored.
+                if !grant.standing.is_new() {
+                    self.cache.insert(self.cache.key(token), &grant);
+                }
                 self.decide(grant, request, now)
             }
             Ok(Sight::Passed(passed)) => self.pass(passed, request, now),
@@ -283,7 +292,12 @@ impl Engine {
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
             sub: Some(grant.owner.clone()),
             aud: grant.terms.audiences.to_vec(),
-            exp: grant.ends_at.map(Timestamp::as_seconds),
+            exp: grant
+                .ends_at
+                .into_iter()
+                .chain(grant.standing.ends_at)
+                .min()
+                .map(Timestamp::as_seconds),
             token_type: Some("Bearer"),
             token_id: identity.is_tracked().then_some(grant.id),
         })
@@ -308,11 +322,13 @@ impl Engine {
         match judge(&identity.grant, request, now.wall) {
             Ok(()) => {
                 self.note_use(&identity, now.wall);
+                let ticket = ticket.late(identity.grant.standing.outgoing());
                 Ok(Access::new(identity, ticket))
             }
             Err(reason) => {
                 let (realm, scope) = (self.realm.as_deref(), request.scope.as_deref());
-                let ticket = ticket.denied(reason);
+                self.tell_reuse(&identity.grant, reason, request, now.wall);
+                let ticket = ticket.denied(reason).late(dead_credential(&identity.grant, reason));
                 let denied = Denied::verified(reason, identity, ticket, realm, scope);
                 Err(AuthError::Denied(denied))
             }
@@ -357,11 +373,15 @@ impl Engine {
             return Ok(false);
         }
         if self.follower.is_fresh(now.monotonic, BOUND) && identity.grant.live.is_current() {
-            return Ok(true);
+            return Ok(!identity.grant.standing.is_over(now.wall));
         }
-        let found = self.store.read(|reader| reader.catalogue().find_id(identity.grant.id));
-        let row = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
-        let refused = self.cache.refused(identity.grant.id, row.generation);
-        Ok(!refused && row.row.is_some_and(|row| row.status(now.wall) == TokenStatus::Active))
+        let credential = identity.grant.standing.id;
+        let found = self.store.read(|reader| reader.catalogue().authority_of(credential));
+        let found = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
+        Ok(found.is_some_and(|found| {
+            found.state.status(found.expires_at, now.wall) == TokenStatus::Active
+                && !found.standing.is_over(now.wall)
+                && !self.cache.refused(found.id, found.generation)
+        }))
     }
 }

@@ -87,6 +87,7 @@ mod cache;
 mod checkpoints;
 mod clock;
 mod clock_watch;
+mod credential;
 mod denial;
 mod durability;
 mod engine;
@@ -98,6 +99,7 @@ mod id_hash;
 mod identity;
 mod introspection;
 mod jwt;
+mod late_use;
 mod live;
 mod network;
 mod opaque;
@@ -138,6 +140,7 @@ mod writer;
 pub use audit::{Act, AuditEntry, AuditFilter, AuditPage};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use credential::{Credential, CredentialState, Rotation};
 pub use denial::Denied;
 pub use durability::{Checkpoints, Durability};
 pub use error::{Error, ErrorKind};
@@ -149,6 +152,7 @@ pub use health::Health;
 pub use identity::Identity;
 pub use introspection::Introspection;
 pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
+pub use late_use::{LateUse, LateUseFilter, LateUsePage};
 pub use network::Network;
 pub use path_filter::PathFilter;
 pub use query::{CompatibilitySummary, Latency, RouteCount, Summary, Verification};
@@ -163,8 +167,8 @@ pub use secret::Secret;
 pub use stats::{Stats, StatsQuery};
 pub use ticket::Access;
 pub use token::{
-    Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind, TokenPage,
-    TokenStatus, TokenUpdate,
+    CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,
+    TokenPage, TokenStatus, TokenUpdate,
 };
 pub use tokens::{Revoked, Tokens};
 pub use tracker::TokenTracker;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 
 use crate::reason::DenialReason;
 use crate::timestamp::Timestamp;
-use crate::token::TokenId;
+use crate::token::{CredentialId, TokenId};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -138,6 +138,36 @@ pub(crate) struct Record {
     pub(crate) cost: u64,
     /// How many requests it stands for; its bytes and its cost are then their sums.
     pub(crate) weight: u32,
+    /// Few records have it: a hit is not to pay for it.
+    pub(crate) late: Option<Box<Late>>,
+}
+
+/// What there is to say of a request with a credential that is dead or on its way out.
+#[derive(Clone, Debug)]
+pub(crate) struct Late {
+    pub(crate) credential: CredentialId,
+    /// The newest of the requests that the record stands for, where it stands for several.
+    pub(crate) newest: Option<Sighting>,
+}
+
+/// When a credential was seen, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Sighting {
+    pub(crate) at: Timestamp,
+    pub(crate) address: Option<IpAddr>,
+    pub(crate) user_agent: Option<Arc<str>>,
+    pub(crate) route: Option<Arc<str>>,
+}
+
+impl Record {
+    pub(crate) fn sighting(&self) -> Sighting {
+        Sighting {
+            at: self.at,
+            address: self.client_address,
+            user_agent: self.user_agent.clone(),
+            route: self.route.clone(),
+        }
+    }
 }
 
 /// A record as it is read back.

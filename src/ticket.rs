@@ -10,11 +10,11 @@ use crate::identity::Identity;
 use crate::queue::{Entrance, Queue};
 use crate::reason::DenialReason;
 use crate::receipt::Receipt;
-use crate::record::{Method, Outcome, Record};
+use crate::record::{Late, Method, Outcome, Record};
 use crate::request::Facts;
 use crate::texts::shared;
 use crate::timestamp::{Timestamp, micros};
-use crate::token::TokenId;
+use crate::token::{CredentialId, TokenId};
 
 /// The status recorded for a client that left before there was one.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -42,6 +42,8 @@ pub(crate) struct Ticket {
     token: TokenId,
     started: Duration,
     denied: Option<DenialReason>,
+    /// The credential, where its use is late.
+    late: Option<CredentialId>,
     head: Option<Head>,
     method: Method,
     route: Option<Arc<str>>,
@@ -70,6 +72,7 @@ impl Ticket {
             token,
             started,
             denied: None,
+            late: None,
             head: None,
             method: Method::default(),
             route: None,
@@ -86,6 +89,12 @@ impl Ticket {
         ticket
     }
 
+    /// Notes that the credential is dead or on its way out, if it is.
+    pub(crate) fn late(mut self, credential: Option<CredentialId>) -> Self {
+        self.late = credential;
+        self
+    }
+
     pub(crate) fn denied(mut self, reason: DenialReason) -> Self {
         self.denied = Some(reason);
         self
@@ -96,13 +105,11 @@ impl Ticket {
     }
 
     pub(crate) fn set_route(&mut self, route: &str) {
-        self.route = Some(shared(shortened(route, MAX_ROUTE)));
+        self.route = Some(route_text(route));
     }
 
     pub(crate) fn set_user_agent(&mut self, agent: &[u8]) {
-        // Cut first: a megabyte of agent is not to be converted for the sake of its start.
-        let start = &agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)];
-        self.user_agent = Some(shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT)));
+        self.user_agent = Some(agent_text(agent));
     }
 
     /// Settles with what [`Usage`](crate::Usage) says; a denial stays one.
@@ -149,6 +156,7 @@ impl Ticket {
             user_agent: self.user_agent.take(),
             cost: self.cost.into(),
             weight: 1,
+            late: self.late.map(|credential| Box::new(Late { credential, newest: None })),
         };
         let queue = &recorder.queue;
         match if blocking { queue.push_waiting(record) } else { queue.push(record) } {
@@ -179,6 +187,18 @@ impl fmt::Debug for Ticket {
             .field("settled", &self.recorder.is_none())
             .finish_non_exhaustive()
     }
+}
+
+/// A route template as it is kept.
+pub(crate) fn route_text(route: &str) -> Arc<str> {
+    shared(shortened(route, MAX_ROUTE))
+}
+
+/// A `User-Agent` as it is kept.
+pub(crate) fn agent_text(agent: &[u8]) -> Arc<str> {
+    // Cut first: a megabyte of agent is not to be converted for the sake of its start.
+    let start = &agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)];
+    shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT))
 }
 
 /// The longest start of a text that has at most so many bytes.

@@ -1,6 +1,7 @@
 //! Tokens as the catalogue keeps them, and what can be asked of it.
 
 mod bounds;
+mod credential;
 mod new;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use crate::error::Error;
 use crate::restrictions::Restrictions;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
+pub use credential::CredentialId;
+pub(crate) use credential::{Phase, Standing};
 pub use new::{NewToken, TokenUpdate};
 
 /// The number of a token in its file. Assigned by the store and never used again.
@@ -239,6 +242,9 @@ pub struct Token {
     pub metadata: BTreeMap<String, String>,
     /// A part of the token that helps its owner recognise it and nobody to use it.
     pub fragment: String,
+    /// The credential that its clients surely have: the current one, or while a rotation waits for the first use of
+    /// the new one, the one before it.
+    pub credential_id: CredentialId,
     /// When it was issued or registered.
     pub created_at: OffsetDateTime,
     /// When it expires; `None` for never.

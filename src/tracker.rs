@@ -81,7 +81,8 @@ impl TokenTracker {
     ///
     /// Takes a token or an [`AuthRequest`] that says more. One path serves JWTs, legacy JWTs and opaque
     /// tokens. Cost: a token that was seen before is judged from memory, in about a microsecond; another
-    /// one takes a signature check and one look-up in the file, typically under 100 µs.
+    /// one takes a signature check and one look-up in the file, typically under 100 µs. The first use of a secret that
+    /// [`rotate`](Tokens::rotate) made also waits for its commit, up to 200 ms.
     ///
     /// # Errors
     /// [`AuthError::Denied`] is an answer: the token is no good, or not good for this.
@@ -97,7 +98,9 @@ impl TokenTracker {
             return answer;
         }
         let newcomer = match engine.consult(&request, now) {
-            Consulted::Answer(answer) => return answer,
+            Consulted::Answer(answer) => {
+                return answer.inspect(|access| self.tokens().note_first_use(access.identity()));
+            }
             Consulted::Adopt(newcomer) => newcomer,
         };
         let adopted = self.tokens().adopt(newcomer).map_err(Unavailable::new)?;

@@ -278,7 +278,7 @@ pub(super) fn address_bytes(address: IpAddr) -> ([u8; 16], usize) {
     }
 }
 
-fn address(value: ValueRef<'_>) -> Option<IpAddr> {
+pub(super) fn address(value: ValueRef<'_>) -> Option<IpAddr> {
     let bytes = value.as_blob_or_null().ok().flatten()?;
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()

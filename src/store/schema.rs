@@ -70,7 +70,7 @@ CREATE TABLE credentials (
 ) STRICT;
 CREATE UNIQUE INDEX credential_jti ON credentials (issuer, jti) WHERE jti IS NOT NULL;
 CREATE UNIQUE INDEX credential_hash ON credentials (hash) WHERE hash IS NOT NULL;
-CREATE INDEX credentials_of_token ON credentials (token_id);
+CREATE INDEX credentials_of_token ON credentials (token_id, state);
 
 -- Every change of a token's authority, numbered: how other processes learn of it.
 CREATE TABLE changes (

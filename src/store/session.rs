@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::append::LogMemory;
 use super::retention::{self, Horizons};
-use super::{Catalogue, Store, Synchronous, WriteConnection, fold, schema, size};
+use super::{Catalogue, Store, Synchronous, WriteConnection, fold, late_uses, schema, size};
 use crate::error::Error;
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
@@ -180,6 +180,7 @@ impl Session {
             transaction.prepare_cached(SET_SEQUENCE)?.execute(row)?;
             session.make_room(transaction, batch)?;
             session.log.append(transaction, &batch.chunks, &batch.excess)?;
+            late_uses::add(transaction, batch.chunks.iter().flatten().chain(&batch.excess))?;
             for (hour, dropped) in &batch.gaps {
                 let dropped = i64::try_from(*dropped)?;
                 transaction.prepare_cached(ADD_GAP)?.execute((*hour, dropped))?;
@@ -350,6 +351,7 @@ mod tests {
             user_agent: None,
             cost: 1,
             weight: 1,
+            late: None,
         };
         Batch { chunks: vec![vec![record; records]], ..Batch::default() }
     }
