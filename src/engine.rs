@@ -2,6 +2,7 @@
 
 mod lists;
 mod look_up;
+mod quotas;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::health::Health;
 use crate::identity::{Grant, Identity};
 use crate::introspection::Introspection;
 use crate::jwt::{Issuers, KeySet};
+use crate::limiter::Limiter;
 use crate::opaque::OpaquePrefix;
 use crate::path_filter::PathFilter;
 use crate::policy::{judge, judge_token};
@@ -38,6 +40,7 @@ use crate::upkeep::Upkeep;
 use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
+use quotas::Verdict;
 
 /// How many recorders there are while usage recording is on.
 const RECORDERS: usize = 64;
@@ -55,6 +58,7 @@ pub(crate) struct Engine {
     pub(crate) tracked_since: Option<Timestamp>,
     pub(crate) follower: Arc<Follower>,
     throttle: Throttle,
+    pub(crate) limiter: Limiter,
     lists: Lists,
     /// Empty while usage recording is off. Several of the same, a token using one of them: the count of
     /// references of a single one would be what all threads write on every hit.
@@ -130,6 +134,7 @@ impl Engine {
         };
         let recorders = if config.recording { RECORDERS } else { 0 };
         let recorders = std::iter::repeat_with(recorder).take(recorders).collect();
+        let limiter = Limiter::new(Arc::clone(&config.clock));
         Self {
             clock: config.clock,
             store: parts.store,
@@ -140,6 +145,7 @@ impl Engine {
             tracked_since: parts.tracked_since,
             follower: parts.follower,
             throttle: Throttle::new(config.last_used_interval, config.last_used_capacity),
+            limiter,
             lists: Lists::default(),
             recorders,
             path_filter: config.path_filter,
@@ -190,7 +196,9 @@ impl Engine {
         let fresh = self.follower.is_fresh(now.monotonic, BOUND);
         match self.cache.get(self.cache.key(token)) {
             Some(grant) if fresh && grant.terms.key_holds(now.wall) => {
-                Some(self.decide(grant, request, now))
+                // Before anything is armed or counted: who is to wait for the file comes again.
+                let verdict = self.weigh(&grant, request, now)?;
+                Some(self.decide(grant, request, now, verdict))
             }
             Some(_) => None,
             None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
@@ -235,16 +243,19 @@ impl Engine {
             Ok(token) => token,
             Err(reason) => return Consulted::Answer(Err(self.stranger(reason))),
         };
+        if let Some(grant) = self.short_of_units(token, now) {
+            return Consulted::Answer(self.lease_and_decide(grant, request, now));
+        }
         Consulted::Answer(match self.look_up(token, now) {
             Ok(Sight::Known(grant)) => {
                 self.cache.insert(self.cache.key(token), &grant);
-                self.decide(grant, request, now)
+                self.lease_and_decide(grant, request, now)
             }
             Ok(Sight::Passed(passed)) => self.pass(passed, request, now),
             Ok(Sight::Stranger(reason)) => Err(self.stranger(reason)),
             Ok(Sight::Adoptable(newcomer)) => return Consulted::Adopt(newcomer),
             Err(failure) => match self.stale(self.cache.key(token), now) {
-                Some(grant) => self.decide(grant, request, now),
+                Some(grant) => self.lease_and_decide(grant, request, now),
                 None => Err(Unavailable::new(to_error(failure)).into()),
             },
         })
@@ -300,20 +311,21 @@ impl Engine {
         grant: Arc<Grant>,
         request: &AuthRequest<'_>,
         now: Moment,
+        verdict: Verdict,
     ) -> Result<Access, AuthError> {
         let identity = Identity { grant };
         let recorder = self.recorder(identity.grant.id).filter(|_| !self.filters(request));
         let ticket =
             Ticket::armed(recorder.cloned(), identity.grant.id, &request.facts, now.monotonic);
-        match judge(&identity.grant, request, now.wall) {
-            Ok(()) => {
+        match verdict {
+            Ok(reservation) => {
                 self.note_use(&identity, now.wall);
-                Ok(Access::new(identity, ticket))
+                Ok(Access::new(identity, ticket.reserving(reservation)))
             }
-            Err(reason) => {
+            Err(refusal) => {
                 let (realm, scope) = (self.realm.as_deref(), request.scope.as_deref());
-                let ticket = ticket.denied(reason);
-                let denied = Denied::verified(reason, identity, ticket, realm, scope);
+                let ticket = ticket.denied(refusal.reason);
+                let denied = Denied::verified(refusal, identity, ticket, realm, scope);
                 Err(AuthError::Denied(denied))
             }
         }

@@ -9,6 +9,7 @@ mod failure;
 mod fold;
 mod log;
 mod log_rows;
+mod quota;
 mod retention;
 mod rollup;
 mod schema;

@@ -15,6 +15,7 @@ mod last_use;
 mod limits;
 mod opening;
 mod processes;
+mod quotas;
 mod refusals;
 mod revocation;
 mod rollups;
