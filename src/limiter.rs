@@ -109,3 +109,76 @@ impl Meters {
         gone
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::meter::{Taken, leases};
+    use crate::quota::{Quota, Rate};
+
+    const MANY: i64 = 3 * MAX_IDLE as i64;
+
+    fn token(number: i64) -> TokenId {
+        TokenId::from_row(number)
+    }
+
+    fn now(clock: &ManualClock) -> Instants {
+        let (micros, monotonic) = clock.moment();
+        Instants { wall: Timestamp::from_micros(micros), monotonic }
+    }
+
+    #[test]
+    fn meter_that_is_not_idle_is_the_same_however_many_others_come() {
+        let clock = ManualClock::default();
+        let limiter = Limiter::new(Arc::new(clock.clone()));
+        // One is held, one has not recovered, one has units left of this day.
+        let held = limiter.meter(token(1));
+        let slow = Quota::new().rate(Rate::new(1, 86_400));
+        assert!(matches!(limiter.meter(token(2)).take(&slow, 1, now(&clock)), Taken::Granted(_)));
+        let day = Quota::new().per_day(1_000);
+        let meter = limiter.meter(token(3));
+        let asks = meter.asks(&day, 1, now(&clock));
+        let leased = leases(&[(asks[0], None)]);
+        assert!(matches!(meter.receive(&leased, &day, 1, now(&clock)), Taken::Granted(_)));
+        drop(meter);
+        for number in 10..MANY {
+            drop(limiter.meter(token(number)));
+        }
+        assert!(Arc::ptr_eq(&held, &limiter.find(token(1)).unwrap()));
+        let slow_again = limiter.find(token(2)).unwrap().take(&slow, 1, now(&clock));
+        assert!(matches!(slow_again, Taken::Refused(_)));
+        assert_eq!(limiter.find(token(3)).unwrap().states(&day)[0].remaining, 999);
+        assert!(limiter.len() <= MAX_IDLE, "{}", limiter.len());
+
+        drop(held);
+        clock.advance(Duration::from_secs(86_400));
+        for number in MANY..2 * MANY {
+            drop(limiter.meter(token(number)));
+        }
+        assert!([1, 2, 3].iter().all(|number| limiter.find(token(*number)).is_none()));
+        assert!(limiter.len() <= MAX_IDLE, "{}", limiter.len());
+    }
+
+    #[test]
+    fn meters_in_use_are_kept_beyond_what_may_be_idle_and_go_once_they_are() {
+        let clock = ManualClock::default();
+        let limiter = Limiter::new(Arc::new(clock.clone()));
+        let quota = Quota::new().rate(Rate::per_second(1));
+        let used = MAX_IDLE as i64 + 1_000;
+        for number in 0..used {
+            let taken = limiter.meter(token(number)).take(&quota, 1, now(&clock));
+            assert!(matches!(taken, Taken::Granted(_)));
+        }
+        assert_eq!(limiter.len() as i64, used);
+        for number in 0..used {
+            let taken = limiter.meter(token(number)).take(&quota, 1, now(&clock));
+            assert!(matches!(taken, Taken::Refused(_)), "{number}");
+        }
+        clock.advance(Duration::from_secs(1));
+        (used..2 * used).for_each(|number| drop(limiter.meter(token(number))));
+        assert!(limiter.len() <= MAX_IDLE, "{}", limiter.len());
+    }
+}

@@ -264,3 +264,207 @@ impl fmt::Debug for Reservation {
         f.debug_struct("Reservation").field("units", &self.units).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::ManualClock;
+
+    /// Numbers without a pattern, the same each time.
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % end
+        }
+    }
+
+    /// Some processes on one file.
+    struct World {
+        clock: ManualClock,
+        file: [Option<WindowRow>; PERIODS],
+        processes: Vec<Arc<Meter>>,
+        quota: Quota,
+    }
+
+    impl World {
+        fn new(processes: usize, quota: Quota) -> Self {
+            let clock = ManualClock::default();
+            let meter = || Arc::new(Meter::new(Arc::new(clock.clone())));
+            let processes = std::iter::repeat_with(meter).take(processes).collect();
+            Self { clock, file: [None; PERIODS], processes, quota }
+        }
+
+        fn now(&self) -> Instants {
+            let (micros, monotonic) = self.clock.moment();
+            Instants { wall: Timestamp::from_micros(micros), monotonic }
+        }
+
+        fn take(&mut self, process: usize, units: u32) -> Result<Reservation, Refusal> {
+            let (meter, now) = (Arc::clone(&self.processes[process]), self.now());
+            let mut taken = meter.take(&self.quota, units, now);
+            for _ in 0..2 {
+                match taken {
+                    Taken::Granted(reservation) => return Ok(reservation),
+                    Taken::Refused(refusal) => return Err(refusal),
+                    Taken::NeedsLease => {}
+                }
+                let asks = meter.asks(&self.quota, units, now);
+                let with_rows: Vec<_> =
+                    asks.iter().map(|ask| (*ask, self.file[ask.period.place()])).collect();
+                let leased = leases(&with_rows);
+                for lease in &leased {
+                    self.file[lease.period.place()] = Some(lease.row);
+                }
+                taken = meter.receive(&leased, &self.quota, units, now);
+            }
+            panic!("one look into the file is enough: {taken:?}")
+        }
+
+        fn give_back(&mut self, process: usize) {
+            for (period, holding) in self.processes[process].drain() {
+                let row = self.file[period.place()].as_mut().unwrap();
+                if (row.number, Some(row.resets)) == (holding.number, holding.resets) {
+                    row.granted = row.granted.saturating_add_signed(-holding.left);
+                }
+            }
+        }
+
+        fn granted(&self) -> u64 {
+            self.file[Period::Hour.place()].map_or(0, |row| row.granted)
+        }
+    }
+
+    #[test]
+    fn processes_never_grant_more_than_the_limit_together_whatever_happens() {
+        for seed in 1..=40 {
+            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let limit = 1 + numbers.below(700);
+            let mut world = World::new(3, Quota::new().per_hour(limit).per_month(1_000_000));
+            let (mut used, mut open) = (0_u64, Vec::new());
+            let mut refused = 0;
+            for _ in 0..4_000 {
+                let process = numbers.below(3) as usize;
+                match numbers.below(40) {
+                    0..30 => {
+                        let units = 1 + numbers.below(limit.min(9)) as u32;
+                        if let Ok(reservation) = world.take(process, units) {
+                            used += u64::from(units);
+                            open.push((reservation, units));
+                        } else {
+                            refused += 1;
+                        }
+                    }
+                    30..36 if !open.is_empty() => {
+                        let at = numbers.below(open.len() as u64) as usize;
+                        let (reservation, units) = open.swap_remove(at);
+                        let cost = numbers.below(u64::from(units) + 1) as u32;
+                        reservation.settle(cost);
+                        used -= u64::from(units - cost);
+                    }
+                    36 => world.give_back(process),
+                    // A crash: what it had is nobody's.
+                    37 => {
+                        let meter = Meter::new(Arc::new(world.clock.clone()));
+                        world.processes[process] = Arc::new(meter);
+                        // Its tickets are gone with it.
+                        open.clear();
+                    }
+                    38 if numbers.below(20) == 0 => {
+                        world.clock.advance(Duration::from_secs(3_600));
+                        used = 0;
+                        open.clear();
+                    }
+                    _ => world.processes[process].doubt(),
+                }
+                assert!(used <= limit, "seed {seed}: {used} of {limit}");
+                assert!(used <= world.granted() || world.granted() == 0, "seed {seed}");
+            }
+            assert!(refused > 0, "seed {seed}: the limit was never reached");
+        }
+    }
+
+    #[test]
+    fn alone_a_process_grants_the_limit_to_the_last_unit_whatever_is_given_back() {
+        for seed in 1..=20 {
+            let mut numbers = Numbers(seed * 0x9e37_79b9);
+            let limit = 1 + numbers.below(2_000);
+            let mut world = World::new(1, Quota::new().per_hour(limit));
+            let mut used = 0;
+            while let Ok(reservation) = world.take(0, 1) {
+                used += 1;
+                if numbers.below(3) == 0 {
+                    reservation.settle(0);
+                    used -= 1;
+                }
+                if numbers.below(50) == 0 {
+                    world.give_back(0);
+                }
+            }
+            assert_eq!(used, limit);
+        }
+    }
+
+    #[test]
+    fn lowered_limit_is_kept_by_all_processes_that_hold_units_of_the_old_one() {
+        let mut world = World::new(3, Quota::new().per_hour(1_000));
+        (0..3).for_each(|process| assert!(world.take(process, 1).is_ok()));
+        assert_eq!(world.granted(), 30);
+        for (limit, granted) in [(28, 25), (20, 0), (3, 0), (1, 0)] {
+            world.quota = Quota::new().per_hour(limit);
+            let mut more = 0;
+            for process in [0, 1, 2].into_iter().cycle().take(300) {
+                more += u64::from(world.take(process, 1).is_ok());
+            }
+            assert!(more <= granted, "{more} more by {limit}");
+        }
+        world.quota = Quota::new().per_hour(31);
+        assert!(world.take(0, 1).is_ok(), "what is used stays used, and no more");
+        assert!(world.take(0, 1).is_err());
+    }
+
+    #[test]
+    fn windows_that_are_over_take_nothing_back() {
+        let mut world = World::new(1, Quota::new().per_hour(10));
+        let before = world.take(0, 10).unwrap();
+        world.clock.advance(Duration::from_secs(3_600));
+        let other = world.take(0, 10).unwrap();
+        before.settle(0);
+        assert!(world.take(0, 1).is_err());
+        other.settle(9);
+        assert!(world.take(0, 1).is_ok());
+    }
+
+    #[test]
+    fn clock_that_steps_to_and_fro_gives_no_window_twice() {
+        let mut world = World::new(2, Quota::new().per_hour(10));
+        let right = world.clock.now();
+        assert!(world.take(0, 10).is_ok());
+        for hours in [-1, 0, -100, 0] {
+            world.clock.set_wall(right + time::Duration::hours(hours));
+            for process in [0, 1] {
+                assert!(world.take(process, 1).is_err(), "{hours}");
+            }
+        }
+        // Ahead: one process sees it, and what it takes is of that hour for all.
+        world.clock.set_wall(right + time::Duration::hours(1));
+        assert!(world.take(0, 4).is_ok());
+        world.clock.set_wall(right);
+        assert!(world.take(1, 1).is_err(), "it knows of nothing else yet");
+        world.processes[1].doubt();
+        assert!(world.take(1, 6).is_ok());
+        for process in [0, 1] {
+            let refusal = world.take(process, 1).unwrap_err();
+            assert_eq!(refusal.retry_after, Some(Duration::from_secs(7_200)));
+        }
+    }
+
+    #[test]
+    fn sizes_are_what_the_bounds_are_told_by() {
+        assert!(size_of::<Meter>() <= 512, "{}", size_of::<Meter>());
+        assert!(size_of::<Reservation>() <= 64, "{}", size_of::<Reservation>());
+    }
+}

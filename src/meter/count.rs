@@ -135,7 +135,10 @@ impl Count {
 
     /// Takes everything out that is still good for something in the file.
     pub(super) fn drain(&mut self) -> Option<Holding> {
-        let resets = self.seen?.resets;
+        let seen = self.seen.as_mut()?;
+        // With what goes back there is more in the file than is known here.
+        seen.is_old = true;
+        let resets = seen.resets;
         let left = std::mem::take(&mut self.left);
         (left != 0).then_some(Holding { number: self.number, resets: Some(resets), left })
     }

@@ -131,3 +131,117 @@ impl Lease {
         self.period.end(self.row.number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 100;
+
+    fn ask(limit: u64, cost: u32, left: i64) -> Ask {
+        let has = Holding { number: NOW, resets: Some(0), left };
+        Ask { period: Period::Day, number: NOW, limit, cost, has }
+    }
+
+    fn row(granted: u64) -> WindowRow {
+        WindowRow { number: NOW, granted, ..WindowRow::default() }
+    }
+
+    fn lease_one(ask: Ask, row: Option<WindowRow>) -> Lease {
+        leases(&[(ask, row)])[0]
+    }
+
+    /// What there is in the file afterwards, and the change here.
+    fn leased(ask: Ask, before: WindowRow) -> (u64, i64) {
+        let lease = lease_one(ask, Some(before));
+        (lease.row.granted, lease.change)
+    }
+
+    #[test]
+    fn lease_is_a_hundredth_at_least_what_is_needed_and_at_most_what_is_left() {
+        assert_eq!(leased(ask(1_000, 1, 0), row(0)), (10, 10));
+        assert_eq!(leased(ask(1_000, 25, 0), row(0)), (25, 25));
+        assert_eq!(leased(ask(1_000, 25, 20), row(100)), (110, 10));
+        assert_eq!(leased(ask(1_000, 1, 0), row(994)), (1_000, 6));
+        assert_eq!(leased(ask(99, 1, 0), row(0)), (1, 1));
+        assert_eq!(leased(ask(99, 3, 0), row(97)), (97, 0), "not enough");
+        assert_eq!(leased(ask(1_000, 5, 5), row(100)), (100, 0), "somebody else leased");
+    }
+
+    #[test]
+    fn debt_is_paid_first_and_by_what_there_is() {
+        assert_eq!(leased(ask(100, 1, -5), row(10)), (16, 6));
+        assert_eq!(leased(ask(100, 1, -50), row(90)), (100, 10), "all that is left, and no more");
+        assert_eq!(leased(ask(100, 1, -5), row(95)), (100, 5));
+    }
+
+    #[test]
+    fn limit_that_was_lowered_makes_what_is_left_worth_less() {
+        assert_eq!(leased(ask(995, 1, 10), row(1_000)), (1_000, -5));
+        assert_eq!(leased(ask(10, 1, 10), row(1_000)), (1_000, -10));
+        assert_eq!(leased(ask(10, 1, -3), row(1_000)), (1_000, 0));
+    }
+
+    #[test]
+    fn nothing_is_leased_of_one_period_where_another_cannot_give() {
+        let (day, month) = (ask(1_000, 1, 0), Ask { period: Period::Month, ..ask(5, 1, 0) });
+        let both = leases(&[(day, Some(row(0))), (month, Some(row(5)))]);
+        assert_eq!((both[0].row.granted, both[0].change), (0, 0));
+        assert_eq!((both[1].row.granted, both[1].change), (5, 0));
+        let both = leases(&[(day, Some(row(0))), (month, Some(row(4)))]);
+        assert_eq!((both[0].change, both[1].change), (10, 1));
+    }
+
+    #[test]
+    fn window_goes_forward_by_the_clock_and_never_back() {
+        let behind = WindowRow { number: NOW - 1, granted: 100, told: 100, resets: 0 };
+        let lease = lease_one(ask(100, 1, 3), Some(behind));
+        let fresh = WindowRow { number: NOW, granted: 1, told: 0, resets: 0 };
+        assert_eq!((lease.row, lease.goes_on, lease.change), (fresh, false, 1));
+        let ahead = WindowRow { number: NOW + 1, granted: 40, told: 0, resets: 0 };
+        let lease = lease_one(ask(100, 1, 3), Some(ahead));
+        let more = WindowRow { granted: 41, ..ahead };
+        assert_eq!((lease.row, lease.goes_on, lease.change), (more, false, 1));
+    }
+
+    #[test]
+    fn reset_makes_what_was_leased_before_it_worthless() {
+        let reset = WindowRow { resets: 1, ..row(0) };
+        let lease = lease_one(ask(100, 1, 3), Some(reset));
+        assert_eq!((lease.goes_on, lease.change, lease.row.granted), (false, 1, 1));
+        let lease = lease_one(ask(100, 1, 3), None);
+        assert_eq!((lease.goes_on, lease.change), (false, 1), "the row was removed");
+    }
+
+    #[test]
+    fn debt_of_before_the_first_look_is_of_that_window() {
+        let has = Holding { number: NOW, resets: None, left: -4 };
+        let lease = lease_one(Ask { has, ..ask(100, 1, 0) }, None);
+        assert_eq!((lease.goes_on, lease.change, lease.row.granted), (true, 5, 5));
+    }
+
+    #[test]
+    fn threshold_is_told_once_a_window_the_higher_one_alone_where_both_are_crossed() {
+        let mut told = Vec::new();
+        let mut before = None;
+        for _ in 0..10 {
+            let lease = lease_one(ask(10, 1, 0), before);
+            told.extend(lease.crossed.map(|percent| (lease.row.granted, percent)));
+            before = Some(lease.row);
+        }
+        assert_eq!(told, [(8, 80), (10, 100)]);
+        assert_eq!(lease_one(ask(1, 1, 0), None).crossed, Some(100));
+        assert_eq!(lease_one(ask(5, 1, 0), before).crossed, None, "it was told");
+        let next = Ask { number: NOW + 1, ..ask(1, 1, 0) };
+        assert_eq!(lease_one(next, before).crossed, Some(100));
+    }
+
+    #[test]
+    fn largest_numbers_do_not_wrap() {
+        let most = 1_000_000_000_000_000;
+        assert_eq!(leased(ask(most, u32::MAX, i64::MIN), row(u64::MAX)), (u64::MAX, 0));
+        let lease = lease_one(ask(most, u32::MAX, i64::MIN), Some(row(0)));
+        assert_eq!(lease.row.granted, most);
+        assert_eq!(leased(ask(most, 1, i64::MAX), row(0)), (0, 0));
+    }
+}
