@@ -379,6 +379,7 @@ mod tests {
             kind: TokenKind::Jwt,
             scopes: Arc::default(),
             restrictions: None,
+            meter: None,
             expires_at: None,
             ends_at: None,
             state: TokenState::Active,

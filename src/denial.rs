@@ -1,8 +1,11 @@
 //! Refusals: an answer with all that is needed to give it.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::identity::Identity;
+use crate::meter::Refusal;
+use crate::quota::QuotaState;
 use crate::reason::DenialReason;
 use crate::scope;
 use crate::ticket::Ticket;
@@ -34,26 +37,31 @@ struct Inner {
     ticket: Option<Ticket>,
     realm: Option<String>,
     scope: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 impl Denied {
     pub(crate) fn stranger(reason: DenialReason, realm: Option<&str>) -> Self {
         let realm = realm.map(str::to_owned);
-        Self { inner: Box::new(Inner { reason, identity: None, ticket: None, realm, scope: None }) }
+        let inner =
+            Inner { reason, identity: None, ticket: None, realm, scope: None, retry_after: None };
+        Self { inner: Box::new(inner) }
     }
 
     pub(crate) fn verified(
-        reason: DenialReason,
+        refusal: Refusal,
         identity: Identity,
         ticket: Ticket,
         realm: Option<&str>,
         scope: Option<&str>,
     ) -> Self {
+        let Refusal { reason, retry_after } = refusal;
         let realm = realm.map(str::to_owned);
         let shown = |scope: &&str| reason == DenialReason::MissingScope && is_scope(scope);
         let scope = scope.filter(shown).map(str::to_owned);
-        let ticket = Some(ticket);
-        Self { inner: Box::new(Inner { reason, identity: Some(identity), ticket, realm, scope }) }
+        let (identity, ticket) = (Some(identity), Some(ticket));
+        let inner = Inner { reason, identity, ticket, realm, scope, retry_after };
+        Self { inner: Box::new(inner) }
     }
 
     /// Why.
@@ -68,14 +76,49 @@ impl Denied {
         self.inner.identity.as_ref()
     }
 
-    /// The HTTP status to answer with: 400, 401 or 403.
+    /// The HTTP status to answer with: 400, 401, 403 or 429.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.inner.reason.status()
     }
 
+    /// How long the client is to wait before the same request can succeed, as far as this process knows: in whole
+    /// seconds, rounded up, as the `Retry-After` header has it (RFC 9110 §10.2.3). `None` where waiting does not
+    /// help: for every reason but [`RateExceeded`](DenialReason::RateExceeded) and
+    /// [`QuotaExceeded`](DenialReason::QuotaExceeded), and for a cost that is more than a window ever has.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use token_tracker::{AuthError, ManualClock, NewToken, Quota, Rate, TokenTracker};
+    /// # let tracker = TokenTracker::builder().clock(ManualClock::default()).in_memory()?;
+    /// let quota = Quota::new().rate(Rate::per_second(5).burst(1));
+    /// let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop").quota(quota))?;
+    /// assert!(tracker.authenticate(&issued.secret).is_ok());
+    /// let Err(AuthError::Denied(denied)) = tracker.authenticate(&issued.secret) else { panic!() };
+    /// assert_eq!(denied.status(), 429);
+    /// assert_eq!(denied.retry_after(), Some(Duration::from_secs(1)));
+    /// assert_eq!(denied.quota()[0].reset, Duration::from_millis(200), "as it is");
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.inner.retry_after.map(|wait| {
+            let seconds = wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0));
+            Duration::from_secs(seconds)
+        })
+    }
+
+    /// How the limits of the token's quota stand now: see [`Access::quota`](crate::Access::quota). The refused request
+    /// has used nothing of them. Nothing where the token was not verified.
+    #[must_use]
+    pub fn quota(&self) -> Vec<QuotaState> {
+        let grant = self.inner.identity.as_ref().map(|identity| &identity.grant);
+        grant.map_or_else(Vec::new, |grant| grant.quota_states())
+    }
+
     /// The value of the `WWW-Authenticate` header to answer with (RFC 6750 §3). Plain ASCII; nothing
-    /// that a client sent is in it.
+    /// that a client sent is in it. With the status 429 the header is to be left out: no other credential is asked
+    /// for. [`AuthError::www_authenticate`](crate::AuthError::www_authenticate) has that right.
     #[must_use]
     pub fn www_authenticate(&self) -> String {
         let reason = self.inner.reason;

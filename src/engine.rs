@@ -3,6 +3,7 @@
 mod first_uses;
 mod lists;
 mod look_up;
+mod quotas;
 mod refusals;
 
 use std::num::NonZeroUsize;
@@ -24,6 +25,7 @@ use crate::health::Health;
 use crate::identity::{Grant, Identity};
 use crate::introspection::Introspection;
 use crate::jwt::{Issuers, KeySet};
+use crate::limiter::Limiter;
 use crate::opaque::OpaquePrefix;
 use crate::path_filter::PathFilter;
 use crate::policy::{judge, judge_token};
@@ -41,6 +43,7 @@ use first_uses::FirstUses;
 use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
+use quotas::Verdict;
 use refusals::dead_credential;
 
 /// How many recorders there are while usage recording is on.
@@ -59,6 +62,7 @@ pub(crate) struct Engine {
     pub(crate) tracked_since: Option<Timestamp>,
     pub(crate) follower: Arc<Follower>,
     throttle: Throttle,
+    pub(crate) limiter: Limiter,
     lists: Lists,
     /// Empty while usage recording is off. Several of the same, a token using one of them: the count of
     /// references of a single one would be what all threads write on every hit.
@@ -135,6 +139,7 @@ impl Engine {
         };
         let recorders = if config.recording { RECORDERS } else { 0 };
         let recorders = std::iter::repeat_with(recorder).take(recorders).collect();
+        let limiter = Limiter::new(Arc::clone(&config.clock));
         Self {
             clock: config.clock,
             store: parts.store,
@@ -145,6 +150,7 @@ impl Engine {
             tracked_since: parts.tracked_since,
             follower: parts.follower,
             throttle: Throttle::new(config.last_used_interval, config.last_used_capacity),
+            limiter,
             lists: Lists::default(),
             recorders,
             path_filter: config.path_filter,
@@ -196,7 +202,9 @@ impl Engine {
         let fresh = self.follower.is_fresh(now.monotonic, BOUND);
         match self.cache.get(self.cache.key(token)) {
             Some(grant) if fresh && grant.terms.key_holds(now.wall) => {
-                Some(self.decide(grant, request, now))
+                // Before anything is armed or counted: who is to wait for the file comes again.
+                let verdict = self.weigh(&grant, request, now)?;
+                Some(self.decide(grant, request, now, verdict))
             }
             Some(_) => None,
             None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
@@ -241,19 +249,22 @@ impl Engine {
             Ok(token) => token,
             Err(reason) => return Consulted::Answer(Err(self.stranger(reason))),
         };
+        if let Some(grant) = self.short_of_units(token, now) {
+            return Consulted::Answer(self.lease_and_decide(grant, request, now));
+        }
         Consulted::Answer(match self.look_up(token, now) {
             Ok(Sight::Known(grant)) => {
                 // Every use of a new credential comes this way, until the first is stored.
                 if !grant.standing.is_new() {
                     self.cache.insert(self.cache.key(token), &grant);
                 }
-                self.decide(grant, request, now)
+                self.lease_and_decide(grant, request, now)
             }
             Ok(Sight::Passed(passed)) => self.pass(passed, request, now),
             Ok(Sight::Stranger(reason)) => Err(self.stranger(reason)),
             Ok(Sight::Adoptable(newcomer)) => return Consulted::Adopt(newcomer),
             Err(failure) => match self.stale(self.cache.key(token), now) {
-                Some(grant) => self.decide(grant, request, now),
+                Some(grant) => self.lease_and_decide(grant, request, now),
                 None => Err(Unavailable::new(to_error(failure)).into()),
             },
         })
@@ -314,22 +325,25 @@ impl Engine {
         grant: Arc<Grant>,
         request: &AuthRequest<'_>,
         now: Moment,
+        verdict: Verdict,
     ) -> Result<Access, AuthError> {
         let identity = Identity { grant };
         let recorder = self.recorder(identity.grant.id).filter(|_| !self.filters(request));
         let ticket =
             Ticket::armed(recorder.cloned(), identity.grant.id, &request.facts, now.monotonic);
-        match judge(&identity.grant, request, now.wall) {
-            Ok(()) => {
+        match verdict {
+            Ok(reservation) => {
                 self.note_use(&identity, now.wall);
-                let ticket = ticket.late(identity.grant.standing.outgoing());
+                let ticket = ticket.late(identity.grant.standing.outgoing()).reserving(reservation);
                 Ok(Access::new(identity, ticket))
             }
-            Err(reason) => {
+            Err(refusal) => {
                 let (realm, scope) = (self.realm.as_deref(), request.scope.as_deref());
-                self.tell_reuse(&identity.grant, reason, request, now.wall);
-                let ticket = ticket.denied(reason).late(dead_credential(&identity.grant, reason));
-                let denied = Denied::verified(reason, identity, ticket, realm, scope);
+                self.tell_reuse(&identity.grant, refusal.reason, request, now.wall);
+                let ticket = ticket
+                    .denied(refusal.reason)
+                    .late(dead_credential(&identity.grant, refusal.reason));
+                let denied = Denied::verified(refusal, identity, ticket, realm, scope);
                 Err(AuthError::Denied(denied))
             }
         }

@@ -7,6 +7,8 @@ use time::OffsetDateTime;
 
 use crate::jwt::Terms;
 use crate::live::Live;
+use crate::meter::Meter;
+use crate::quota::{Quota, QuotaState};
 use crate::restrictions::Restrictions;
 use crate::scope;
 use crate::timestamp::Timestamp;
@@ -29,6 +31,8 @@ pub(crate) struct Grant {
     pub(crate) scopes: Arc<[String]>,
     /// Few tokens have any.
     pub(crate) restrictions: Option<Box<Restrictions>>,
+    /// Where there is a quota.
+    pub(crate) meter: Option<Arc<Meter>>,
     /// By the catalogue.
     pub(crate) expires_at: Option<Timestamp>,
     /// By the catalogue or by the credential, whichever comes first: refused from here on.
@@ -47,6 +51,16 @@ impl Grant {
             TokenKind::Outside => self.scopes.iter().any(|granted| granted == wanted),
             _ => scope::any_covers(&self.scopes, wanted),
         }
+    }
+
+    /// What there is a quota for, and where it is kept.
+    pub(crate) fn metered(&self) -> Option<(&Arc<Meter>, &Quota)> {
+        let meter = self.meter.as_ref()?;
+        Some((meter, self.restrictions.as_ref()?.quota.as_ref()?))
+    }
+
+    pub(crate) fn quota_states(&self) -> Vec<QuotaState> {
+        self.metered().map_or_else(Vec::new, |(meter, quota)| meter.states(quota))
     }
 }
 

@@ -1,10 +1,14 @@
 //! How much a token may do: a rate, and counts for each minute, hour, day and month.
 
+mod window;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+pub(crate) use window::Period;
+pub use window::{QuotaState, QuotaWindow};
 
 /// The most units that a window may have.
 const MAX_UNITS: u64 = 1_000_000_000_000_000;
@@ -16,7 +20,7 @@ const MAX_RATE_UNITS: u32 = 1_000_000_000;
 const MAX_RATE_SECONDS: u32 = 86_400;
 
 /// The longest that a rate may take to fill its burst again.
-const MAX_REFILL: u128 = 366 * 86_400;
+const MAX_REFILL: u64 = 366 * 86_400;
 
 /// So many units each time, as an even rate with a burst.
 ///
@@ -67,9 +71,10 @@ impl Rate {
         self.burst.unwrap_or(self.units)
     }
 
-    /// The time that gives one unit.
-    pub(crate) fn nanos_a_unit(&self) -> u64 {
-        (u64::from(self.seconds) * 1_000_000_000 / u64::from(self.units.max(1))).max(1)
+    /// Whether it gives no more than another in the same time, however long that is.
+    fn is_at_most(&self, other: Self) -> bool {
+        let given = |units: u32, seconds: u32| u64::from(units) * u64::from(seconds);
+        given(self.units, other.seconds) <= given(other.units, self.seconds)
     }
 
     /// The time that the rate is told for.
@@ -94,8 +99,8 @@ impl Rate {
             let message = format!("must have a rate for 1 to {MAX_RATE_SECONDS} seconds");
             return Err(Error::invalid("quota", message));
         }
-        let refill = u128::from(self.burst_units()) * u128::from(self.nanos_a_unit());
-        if refill > MAX_REFILL * 1_000_000_000 {
+        let refill = u64::from(self.burst_units()) * u64::from(self.seconds);
+        if refill > MAX_REFILL * u64::from(self.units) {
             return Err(Error::invalid("quota", "must give back its burst within 366 days"));
         }
         Ok(())
@@ -180,7 +185,7 @@ impl Quota {
         self.rate
     }
 
-    /// The counts, by [`Window`](QuotaWindow): minute, hour, day, month.
+    /// The counts, in the order of [`Period::ALL`].
     pub(crate) fn counts(&self) -> [Option<u64>; 4] {
         [self.per_minute, self.per_hour, self.per_day, self.per_month]
     }
@@ -204,8 +209,7 @@ impl Quota {
             (_, None) => true,
             (None, Some(_)) => false,
             (Some(ours), Some(theirs)) => {
-                ours.nanos_a_unit() >= theirs.nanos_a_unit()
-                    && ours.burst_units() <= theirs.burst_units()
+                ours.is_at_most(theirs) && ours.burst_units() <= theirs.burst_units()
             }
         };
         rate && counts.all(|within| within)
@@ -257,5 +261,8 @@ mod tests {
         assert!(!wide.rate(Rate::per_second(10).burst(11)).is_within(&wide));
         assert!(!wide.rate(Rate::per_second(11).burst(1)).is_within(&wide));
         assert!(wide.rate(Rate::per_minute(600).burst(10)).is_within(&wide));
+        assert!(!wide.rate(Rate::per_minute(601).burst(10)).is_within(&wide));
+        let (more, less) = (Rate::per_second(700_000_000), Rate::per_second(600_000_000));
+        assert!(!wide.rate(more.burst(1)).is_within(&Quota::new().rate(less)));
     }
 }

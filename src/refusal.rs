@@ -2,9 +2,13 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::time::Duration;
 
 use crate::denial::Denied;
 use crate::error::Error;
+
+/// No challenge belongs to it (RFC 6585 §4).
+const TOO_MANY_REQUESTS: u16 = 429;
 
 /// Why a request is not let through: it is refused, or nobody can tell.
 #[derive(Debug)]
@@ -26,11 +30,31 @@ impl AuthError {
         }
     }
 
-    /// The value of the `WWW-Authenticate` header to answer with, for a denial.
+    /// The value of the `WWW-Authenticate` header to answer with, for a denial. `None` with the status 429, too:
+    /// no other credential is asked for.
     #[must_use]
     pub fn www_authenticate(&self) -> Option<String> {
         match self {
+            Self::Denied(denied) if denied.status() == TOO_MANY_REQUESTS => None,
             Self::Denied(denied) => Some(denied.www_authenticate()),
+            Self::Unavailable(_) => None,
+        }
+    }
+
+    /// The value of the `Retry-After` header to answer with, in whole seconds: see
+    /// [`Denied::retry_after`](crate::Denied::retry_after).
+    ///
+    /// ```
+    /// # use token_tracker::TokenTracker;
+    /// # let tracker = TokenTracker::builder().in_memory()?;
+    /// let error = tracker.authenticate("made-up").unwrap_err();
+    /// assert_eq!(error.retry_after().map(|wait| wait.as_secs()), None);
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Denied(denied) => denied.retry_after(),
             Self::Unavailable(_) => None,
         }
     }

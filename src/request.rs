@@ -47,6 +47,12 @@ pub(crate) struct Facts<'a> {
     pub(crate) cost: Option<u32>,
 }
 
+impl Facts<'_> {
+    pub(crate) fn units(&self) -> u32 {
+        self.cost.unwrap_or(1)
+    }
+}
+
 impl<'a> AuthRequest<'a> {
     /// A request with this token.
     #[must_use]
@@ -164,7 +170,8 @@ impl<'a> AuthRequest<'a> {
         self
     }
 
-    /// What the request is worth, in units of the service's own; 1 unless said.
+    /// What the request is worth, in units of the service's own; 1 unless said. So much of the token's
+    /// [`Quota`](crate::Quota) is reserved; [`Usage::cost`](crate::Usage::cost) settles the difference. 0 is free.
     #[must_use]
     pub fn cost(mut self, cost: u32) -> Self {
         self.facts.cost = Some(cost);

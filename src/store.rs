@@ -10,6 +10,7 @@ mod fold;
 mod late_uses;
 mod log;
 mod log_rows;
+mod quota;
 mod retention;
 mod rollup;
 mod schema;

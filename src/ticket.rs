@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::identity::Identity;
+use crate::meter::Reservation;
 use crate::queue::{Entrance, Queue};
+use crate::quota::QuotaState;
 use crate::reason::DenialReason;
 use crate::receipt::Receipt;
 use crate::record::{Late, Method, Outcome, Record};
@@ -51,6 +53,8 @@ pub(crate) struct Ticket {
     pub(crate) client_address: Option<IpAddr>,
     pub(crate) response_bytes: u64,
     pub(crate) cost: u32,
+    /// What the request took of a quota, until it is settled.
+    reservation: Option<Reservation>,
 }
 
 /// The head of a response that was sent.
@@ -79,7 +83,8 @@ impl Ticket {
             user_agent: None,
             client_address: facts.client_address,
             response_bytes: 0,
-            cost: facts.cost.unwrap_or(1),
+            cost: facts.units(),
+            reservation: None,
         };
         if ticket.recorder.is_some() {
             facts.method.iter().for_each(|method| ticket.set_method(method));
@@ -92,6 +97,11 @@ impl Ticket {
     /// Notes that the credential is dead or on its way out, if it is.
     pub(crate) fn late(mut self, credential: Option<CredentialId>) -> Self {
         self.late = credential;
+        self
+    }
+
+    pub(crate) fn reserving(mut self, reservation: Option<Reservation>) -> Self {
+        self.reservation = reservation;
         self
     }
 
@@ -135,6 +145,10 @@ impl Ticket {
         elapsed: Option<Duration>,
         blocking: bool,
     ) -> Receipt {
+        // A quota counts whether or not the request is recorded.
+        if let Some(reservation) = self.reservation.take() {
+            reservation.settle(self.cost);
+        }
         let Some(recorder) = self.recorder.take() else { return Receipt::nothing_to_store() };
         let (outcome, suggested) = match self.denied {
             Some(reason) => (Outcome::Denied(reason), reason.status()),
@@ -171,6 +185,8 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
+        // Nobody said what the request was worth in the end: what was reserved stays used.
+        drop(self.reservation.take());
         if self.recorder.is_some() {
             let panicking = std::thread::panicking();
             self.end(if panicking { Outcome::ServerError } else { Outcome::Unfinished });
@@ -255,6 +271,27 @@ impl Access {
     #[must_use]
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// How the limits of the token's [`Quota`](crate::Quota) stand now, the rate first: what `RateLimit` fields say.
+    /// Nothing where it has none. What this request reserved is used. Put together when asked for.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use token_tracker::{NewToken, Quota, QuotaWindow, Rate, TokenTracker};
+    /// # let tracker = TokenTracker::builder().in_memory()?;
+    /// let quota = Quota::new().rate(Rate::per_minute(60)).per_day(1_000);
+    /// let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop").quota(quota))?;
+    /// let access = tracker.authenticate(&issued.secret)?;
+    /// let [rate, day] = access.quota().try_into().unwrap();
+    /// assert_eq!((rate.window, rate.limit, rate.remaining), (QuotaWindow::Rate, 60, 59));
+    /// assert_eq!((day.window, day.limit, day.remaining), (QuotaWindow::Day, 1_000, 999));
+    /// assert!(day.reset <= Duration::from_secs(86_400));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn quota(&self) -> Vec<QuotaState> {
+        self.identity.grant.quota_states()
     }
 
     /// Says the route template where it is known only after routing.

@@ -62,6 +62,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(micros(by)))
     }
 
+    /// The time from another instant to this one; none where that is the later one.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        let micros = self.0.saturating_sub(earlier.0);
+        Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
     /// The instant in the type of the public interface, kept within the years it can show.
     pub(crate) fn to_date_time(self) -> OffsetDateTime {
         let nanos = i128::from(self.0) * 1_000;

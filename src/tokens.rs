@@ -4,6 +4,7 @@ mod adopt;
 mod change;
 mod edit;
 mod issue;
+mod quota;
 mod rotate;
 
 use std::fmt;

@@ -297,6 +297,7 @@ impl fmt::Debug for TokenTracker {
 
 impl Handle {
     fn close(&self) {
+        self.engine.give_leases_back();
         self.engine.queue.close();
         self.engine.follower.stop();
         self.engine.checkpoints.stop();

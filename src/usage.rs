@@ -79,7 +79,10 @@ impl Usage {
         self
     }
 
-    /// What the request was worth, in units of the service's own; 1 unless said.
+    /// What the request was worth, in units of the service's own; what [`AuthRequest::cost`](crate::AuthRequest::cost)
+    /// said unless said here. Of the token's [`Quota`](crate::Quota) what it was not is given back, and what it was more
+    /// is charged, beyond the limit too, in the windows that it began in, as long as they last. Each process keeps
+    /// what is over the limit by itself, and pays it with what it next takes out of the file in that window.
     pub fn cost(mut self, cost: u32) -> Self {
         self.with(|ticket| ticket.cost = cost);
         self

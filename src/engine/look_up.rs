@@ -105,12 +105,14 @@ impl Engine {
             (ours, theirs) => ours.or(theirs),
         };
         terms.audiences = self.lists.share(terms.audiences);
+        let metered = found.restrictions.as_ref().is_some_and(|narrowed| narrowed.quota.is_some());
         Grant {
             id: found.id,
             owner: found.owner,
             name: found.name,
             kind,
             scopes: self.lists.share(found.scopes.into()),
+            meter: metered.then(|| self.limiter.meter(found.id)),
             restrictions: found.restrictions.map(Box::new),
             expires_at: found.expires_at,
             ends_at,
@@ -151,6 +153,7 @@ fn passed(subject: &str, terms: Terms) -> Grant {
         kind: TokenKind::Outside,
         scopes: Arc::clone(&terms.scopes),
         restrictions: None,
+        meter: None,
         expires_at: terms.expires_at,
         ends_at: terms.expires_at,
         state: TokenState::Active,

@@ -92,13 +92,15 @@ CREATE TABLE audit (
 CREATE INDEX audit_of_token ON audit (token_id);
 
 -- What processes have taken of a token's quota in the newest window of each period. period: 0 minute, 1 hour, 2 day,
--- 3 month, all of UTC; window_number counts them since 1970. told is the threshold in percent that was told of.
+-- 3 month, all of UTC; window_number counts them since 1970. told is the threshold in percent that was told of, resets
+-- how often an administrator set the row to nothing.
 CREATE TABLE quota_windows (
     token_id      INTEGER NOT NULL,
     period        INTEGER NOT NULL,
     window_number INTEGER NOT NULL,
     granted       INTEGER NOT NULL,
     told          INTEGER NOT NULL,
+    resets        INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (token_id, period)
 ) STRICT, WITHOUT ROWID;
 

@@ -270,7 +270,7 @@ impl Session {
         self.transact(|_, transaction| work(transaction)).map_err(CommitError::into_inner)
     }
 
-    fn transact<T>(
+    pub(super) fn transact<T>(
         &mut self,
         work: impl FnOnce(&mut Self, &Connection) -> Result<T>,
     ) -> Result<T, CommitError> {

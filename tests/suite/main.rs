@@ -17,6 +17,7 @@ mod late_use;
 mod limits;
 mod opening;
 mod processes;
+mod quotas;
 mod refusals;
 mod restrictions;
 mod revocation;
