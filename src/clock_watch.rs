@@ -1,6 +1,7 @@
 //! Whether the wall clock can be relied on where something would be removed by it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -44,6 +45,11 @@ impl ClockWatch {
         (!seen.in_doubt).then_some(now)
     }
 
+    /// What the monotonic clock shows.
+    pub(crate) fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
     /// The wall clock is right as it is.
     pub(crate) fn confirm(&self) {
         let (_, offset) = self.look();
@@ -58,8 +64,6 @@ impl ClockWatch {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::ManualClock;
 

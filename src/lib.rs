@@ -69,6 +69,11 @@
 //! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
 //! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic.
 //!
+//! # Events
+//!
+//! A [`Hook`] is told, on a thread of its own, when a token is refused, used for the first time or from a new address,
+//! dormant or about to expire, and when the tracker is not well.
+//!
 //! # Not there yet
 //!
 //! Quotas, client networks and rotation.
@@ -132,6 +137,7 @@ mod tracker;
 mod upkeep;
 mod usage;
 mod varint;
+mod vitals;
 mod writer;
 
 // The public interface is:
@@ -167,7 +173,7 @@ pub use token::{
     TokenStatus, TokenUpdate,
 };
 pub use tokens::{Revoked, Tokens};
-pub use tracker::TokenTracker;
+pub use tracker::{TokenTracker, WeakTokenTracker};
 pub use usage::{Settled, Usage};
 
 #[cfg(doc)]

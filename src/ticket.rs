@@ -1,5 +1,6 @@
 //! The ticket of a request: armed when it is authenticated, settled once, whatever happens.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -96,13 +97,11 @@ impl Ticket {
     }
 
     pub(crate) fn set_route(&mut self, route: &str) {
-        self.route = Some(shared(shortened(route, MAX_ROUTE)));
+        self.route = Some(shared(shown_route(route)));
     }
 
     pub(crate) fn set_user_agent(&mut self, agent: &[u8]) {
-        // Cut first: a megabyte of agent is not to be converted for the sake of its start.
-        let start = &agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)];
-        self.user_agent = Some(shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT)));
+        self.user_agent = Some(shared(shortened(&agent_start(agent), MAX_USER_AGENT)));
     }
 
     /// Settles with what [`Usage`](crate::Usage) says; a denial stays one.
@@ -179,6 +178,21 @@ impl fmt::Debug for Ticket {
             .field("settled", &self.recorder.is_none())
             .finish_non_exhaustive()
     }
+}
+
+/// A route as far as it is kept.
+pub(crate) fn shown_route(route: &str) -> &str {
+    shortened(route, MAX_ROUTE)
+}
+
+/// A user agent as far as it is kept.
+pub(crate) fn shown_user_agent(agent: &[u8]) -> String {
+    shortened(&agent_start(agent), MAX_USER_AGENT).to_owned()
+}
+
+/// Cut first: a megabyte of agent is not to be converted for the sake of its start.
+fn agent_start(agent: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(&agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)])
 }
 
 /// The longest start of a text that has at most so many bytes.
