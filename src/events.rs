@@ -49,8 +49,8 @@ pub(crate) use dispatch::Events;
 /// # Ok::<(), token_tracker::Error>(())
 /// ```
 pub trait Hook: Send + Sync + 'static {
-    /// A verified token was refused, whether usage is recorded or not. Of one token for one reason, ten a minute are
-    /// told. Strangers are not: anybody can be one. What is told to [`reuse`](Hook::reuse) is not told here.
+    /// A verified token was refused, whether usage is recorded or not. Of one token for one reason, a process tells of
+    /// ten a minute; what is beyond is no event, and no drop. Strangers are not: anybody can be one. What is told to [`reuse`](Hook::reuse) is not told here.
     fn denied(&self, event: &DeniedEvent) {
         let _ = event;
     }

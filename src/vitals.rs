@@ -18,9 +18,9 @@ pub(crate) struct Vitals {
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) events: Arc<Events>,
     pub(crate) counters: Counters,
-    pub(crate) unclean_ends: u64,
+    unclean_ends: u64,
     /// What was told last.
-    pub(crate) told: Mutex<Told>,
+    told: Mutex<Told>,
 }
 
 /// Requests that leave no record.
@@ -33,7 +33,7 @@ pub(crate) struct Counters {
 
 /// A condition as it was told, and whether records were dropped since the last one that differed.
 #[derive(Default)]
-pub(crate) struct Told {
+struct Told {
     condition: Condition,
     dropped: u64,
     drops_told: bool,
@@ -75,6 +75,17 @@ impl Told {
 }
 
 impl Vitals {
+    pub(crate) fn new(
+        queue: Arc<Queue>,
+        cache: Arc<Cache>,
+        upkeep: Arc<Upkeep>,
+        events: Arc<Events>,
+        unclean_ends: u64,
+    ) -> Self {
+        let (counters, told) = (Counters::default(), Mutex::default());
+        Self { queue, cache, upkeep, events, counters, unclean_ends, told }
+    }
+
     pub(crate) fn health(&self) -> Health {
         let (events_dropped, hook_panics) = self.events.losses();
         Health {

@@ -4,8 +4,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::{Builder, DAY};
 use crate::cache::Cache;
 use crate::checkpoints::Checkpoints;
@@ -23,7 +21,7 @@ use crate::store::{Session, Store, StoreOptions, to_error};
 use crate::timestamp::Timestamp;
 use crate::tracker::TokenTracker;
 use crate::upkeep::{Retention, Upkeep, Watch};
-use crate::vitals::{Counters, Told, Vitals};
+use crate::vitals::Vitals;
 use crate::writer;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -72,9 +70,7 @@ impl Builder {
         let clock = ClockWatch::new(Arc::clone(&config.clock));
         let (of_cache, of_events) = (Arc::clone(&cache), Arc::clone(&events));
         let upkeep = Arc::new(Upkeep::new(clock, retention, watch, of_cache, of_events));
-        let (counters, told) = (Counters::default(), Mutex::new(Told::default()));
-        let vitals = Vitals { queue, cache, upkeep, events, counters, unclean_ends, told };
-        let vitals = Arc::new(vitals);
+        let vitals = Arc::new(Vitals::new(queue, cache, upkeep, events, unclean_ends));
         let checkpointer = store.checkpointer().map_err(to_error)?;
         let checkpoints = Arc::new(Checkpoints::new(checkpointer));
         let writer = writer::Parts {

@@ -214,3 +214,43 @@ impl Drop for EndInbox {
         self.0.end();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::{DeniedEvent, Subject};
+
+    struct Count(Mutex<Vec<&'static str>>);
+
+    impl Hook for Arc<Count> {
+        fn denied(&self, _: &DeniedEvent) {
+            self.0.lock().push("denied");
+        }
+        fn reuse(&self, _: &DeniedEvent) {
+            self.0.lock().push("reuse");
+        }
+    }
+
+    #[test]
+    fn reuse_is_told_as_that_and_not_as_a_denial_too() {
+        let count = Arc::new(Count(Mutex::default()));
+        let events = Events::start(Some(Arc::new(Arc::clone(&count)))).unwrap();
+        for reason in [DenialReason::CredentialRetired, DenialReason::Revoked] {
+            let (token_id, at) = (TokenId::from_row(1), Timestamp::from_seconds(0).to_date_time());
+            let subject = Subject { token_id, owner: String::new(), name: String::new() };
+            events.tell(|| {
+                Event::of_denial(DeniedEvent {
+                    subject,
+                    at,
+                    reason,
+                    client_address: None,
+                    user_agent: None,
+                    route: None,
+                })
+            });
+        }
+        events.close();
+        assert_eq!(*count.0.lock(), ["reuse", "denied"]);
+        assert_eq!(events.losses(), (0, 0));
+    }
+}

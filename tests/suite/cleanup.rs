@@ -267,6 +267,23 @@ fn thousands_of_dead_tokens_go_and_each_is_in_the_book() {
 }
 
 #[test]
+fn census_that_finds_nothing_writes_nothing() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    (0..10).for_each(|number| drop(opaque(&tracker, &format!("living {number}"))));
+    drop(access(&tracker, &opaque(&tracker, "used")));
+    tracker.flush().unwrap();
+    tracker.upkeep().unwrap();
+    let other = database.connect();
+    let version =
+        || -> i64 { other.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap() };
+    let before = version();
+    clock.advance(Duration::from_secs(7_200));
+    tracker.upkeep().unwrap();
+    assert_eq!(version(), before);
+}
+
+#[test]
 fn census_of_a_catalogue_in_memory_leaves_the_cache_right() {
     let (tracker, clock) = in_memory();
     let dead = opaque(&tracker, "dead");

@@ -206,7 +206,7 @@ fn first_use_is_told_once_by_whichever_process_wrote_it() {
     let [Told::FirstUse(event)] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!((event.subject.token_id, event.at), (issued.token.id, first));
     clock.advance(DAY);
-    [&one, &two].map(|heard| drop(access(&heard.tracker, &issued)));
+    [&one, &two].iter().for_each(|heard| drop(access(&heard.tracker, &issued)));
     assert_eq!([one.told(), two.told()], [[], []]);
 }
 
@@ -319,7 +319,7 @@ fn dormant_token_is_told_once_a_dormancy_by_one_of_two_processes() {
     drop(access(&one.tracker, &used));
     let look = || {
         one.tracker.flush().unwrap();
-        [&one, &two].map(|heard| heard.tracker.upkeep().unwrap());
+        [&one, &two].iter().for_each(|heard| heard.tracker.upkeep().unwrap());
         let mut told = [one.told(), two.told()].concat();
         told.retain(|told| matches!(told, Told::Dormant(_)));
         let told = told.into_iter().map(|told| match told {
@@ -650,11 +650,9 @@ fn health_is_told_at_each_change_and_not_at_each_failure() {
     let (builder, told) = listening(builder.queue_capacity(10).without_last_used());
     let tracker = builder.open(database.path()).unwrap();
     let issued = opaque(&tracker, "laptop");
-    let next = || loop {
-        match told.recv_timeout(Duration::from_secs(10)).unwrap() {
-            Told::Health(health) => return *health,
-            other => panic!("{other:?}"),
-        }
+    let next = || match told.recv_timeout(Duration::from_secs(10)).unwrap() {
+        Told::Health(health) => *health,
+        other => panic!("{other:?}"),
     };
     database.execute("ALTER TABLE usage_log RENAME TO lost");
     drop(access(&tracker, &issued));
