@@ -57,8 +57,8 @@ impl ClockWatch {
     }
 
     fn look(&self) -> (Timestamp, i64) {
-        let now = Timestamp::from(self.clock.now());
-        (now, now.as_micros().saturating_sub(micros(self.clock.monotonic())))
+        let (now, monotonic) = self.clock.moment();
+        (Timestamp::from_micros(now), now.saturating_sub(micros(monotonic)))
     }
 }
 
@@ -66,6 +66,19 @@ impl ClockWatch {
 mod tests {
     use super::*;
     use crate::clock::ManualClock;
+
+    #[test]
+    fn clock_that_is_moved_while_it_is_looked_at_is_not_doubted() {
+        let clock = ManualClock::default();
+        let watch = ClockWatch::new(Arc::new(clock.clone()));
+        std::thread::scope(|scope| {
+            let moves =
+                scope.spawn(|| (0..200_000).for_each(|_| clock.advance(Duration::from_secs(120))));
+            while !moves.is_finished() {
+                assert!(watch.trusted_now().is_some());
+            }
+        });
+    }
 
     #[test]
     fn step_of_over_a_minute_is_doubted_until_it_is_confirmed_and_a_slew_is_not() {

@@ -389,4 +389,16 @@ mod tests {
             "an hour that is in no day yet counts"
         );
     }
+
+    #[test]
+    fn token_stays_as_long_as_the_log_has_a_row_of_it() {
+        let connection = database(2, 0);
+        let row = "INSERT INTO usage_heads VALUES (1, 5), (2, 4);
+            INSERT INTO usage_log (id, after_us, token_id, back, endpoint, status, outcome, duration_us,
+                response_bytes) VALUES (5, 0, 1, 0, 0, 200, 0, 0, 0)";
+        connection.execute_batch(row).unwrap();
+        assert_eq!(walk(&connection).iter().sum::<usize>(), 1);
+        connection.execute("DELETE FROM usage_log", []).unwrap();
+        assert_eq!(walk(&connection).iter().sum::<usize>(), 1);
+    }
 }

@@ -6,12 +6,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use token_tracker::{
-    Act, Algorithm, AuditFilter, Builder, Clock, DenialReason, Issued, JwtIssuer, JwtKey,
-    ManualClock, NewToken, Outside, TokenFilter, TokenId, TokenTracker, TokenUpdate, Usage,
+    Act, Algorithm, AuditFilter, AuthError, AuthRequest, Builder, Clock, DenialReason, Issued,
+    JwtIssuer, JwtKey, ManualClock, NewToken, Outside, TokenFilter, TokenId, TokenTracker,
+    TokenUpdate, Usage,
 };
 
 use crate::support::{
-    Database, OWNER, accepted, access, builder, denied, in_memory, jwt, key, opaque,
+    Database, OWNER, accepted, access, builder, denied, eventually, in_memory, jwt, key, opaque,
 };
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -230,16 +231,22 @@ fn nothing_is_removed_while_the_clock_is_in_doubt() {
 fn other_process_forgets_a_removed_token() {
     let database = Database::new();
     let (one, clock) = open(&database);
-    let two = short(builder().0).clock(clock.clone()).open(database.path()).unwrap();
+    let two = short(builder().0).clock(clock.clone()).without_usage_recording();
+    let two = two.open(database.path()).unwrap();
     let dead = opaque(&one, "dead");
     one.tokens().revoke(dead.token.id, "").unwrap();
-    assert_eq!(denied(&two, &dead.secret).reason(), DenialReason::Revoked);
-    two.flush().unwrap();
     clock.advance(15 * DAY);
-    assert!(!is_there(&one, dead.token.id));
-    crate::support::eventually("forgotten", || {
-        denied(&two, &dead.secret).reason() == DenialReason::UnknownToken
+    let cached = || {
+        let answer = two.authenticate_cached(&AuthRequest::from(&dead.secret));
+        matches!(answer, Some(Err(AuthError::Denied(denied))) if denied.reason() == DenialReason::Revoked)
+    };
+    eventually("cached and fresh", || {
+        drop(denied(&two, &dead.secret));
+        cached()
     });
+    assert!(!is_there(&one, dead.token.id));
+    eventually("forgotten", || !cached());
+    assert_eq!(denied(&two, &dead.secret).reason(), DenialReason::UnknownToken);
 }
 
 #[test]
