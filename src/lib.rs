@@ -67,7 +67,8 @@
 //! # What it keeps, and how long
 //!
 //! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
-//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic.
+//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
+//! dead tokens that no sum is of and that can never be good again ([`TokenTracker::upkeep`]).
 //!
 //! # Events
 //!

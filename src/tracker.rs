@@ -237,7 +237,8 @@ impl TokenTracker {
                 Step::RolledUp if roll_ups == 0 => roll_ups += 1,
                 // Once the sums are gone that would keep tokens from going.
                 Step::Idle | Step::RolledUp if !counts_tokens => {
-                    engine.upkeep.begin_census();
+                    let upkeep = Arc::clone(&engine.upkeep);
+                    engine.queue.run(move |_| upkeep.begin_census())?;
                     counts_tokens = true;
                 }
                 Step::Idle | Step::RolledUp => return Ok(()),

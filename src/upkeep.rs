@@ -65,7 +65,7 @@ impl Upkeep {
         Self { clock, retention, watch, cache, events, census, trouble }
     }
 
-    /// The next steps make a census, from its beginning.
+    /// The next steps make a census, from its beginning. For the writer's thread alone, as are the steps.
     pub(crate) fn begin_census(&self) {
         let next_at = self.clock.monotonic().saturating_add(CENSUS_PAUSE);
         *self.census.lock() = Schedule { place: Some(Place::START), next_at };

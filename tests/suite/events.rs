@@ -692,6 +692,20 @@ fn health_is_told_at_each_change_and_not_at_each_failure() {
     assert_eq!(told.iter().collect::<Vec<_>>(), []);
 }
 
+#[test]
+fn records_that_are_lost_at_the_end_are_told() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let (builder, told) = listening(builder.without_last_used());
+    let tracker = builder.open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    database.execute("ALTER TABLE usage_log RENAME TO lost");
+    drop(access(&tracker, &issued));
+    assert_eq!(tracker.close().unwrap_err().kind(), ErrorKind::Lost);
+    let last = told.iter().last();
+    assert!(matches!(last, Some(Told::Health(health)) if health.dropped == 1 && health.closed));
+}
+
 const CHILD: &str = "TOKEN_TRACKER_TEST_HOOKLESS";
 
 /// Runs in a process of its own: the others of this one have hooks.
