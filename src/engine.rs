@@ -1,14 +1,14 @@
 //! The way a request takes through the parts.
 
+mod denials;
 mod first_uses;
 mod lists;
 mod look_up;
 mod quotas;
-mod refusals;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::RwLock;
@@ -39,12 +39,13 @@ use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
 use crate::token::{TokenId, TokenStatus};
 use crate::upkeep::Upkeep;
+use crate::vitals::Vitals;
+use denials::dead_credential;
 use first_uses::FirstUses;
 use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
 use quotas::Verdict;
-use refusals::dead_credential;
 
 /// How many recorders there are while usage recording is on.
 const RECORDERS: usize = 64;
@@ -71,32 +72,20 @@ pub(crate) struct Engine {
     pub(crate) max_token_length: usize,
     serve_stale: Duration,
     realm: Option<String>,
-    counters: Counters,
-    unclean_ends: u64,
+    vitals: Arc<Vitals>,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) events: Arc<Events>,
     pub(crate) first_uses: Arc<FirstUses>,
 }
 
-#[derive(Default)]
-struct Counters {
-    anonymous: AtomicU64,
-    filtered: AtomicU64,
-    strangers: AtomicU64,
-}
-
 /// What was opened.
 pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) queue: Arc<Queue>,
     pub(crate) follower: Arc<Follower>,
     pub(crate) tracked_since: Option<Timestamp>,
-    pub(crate) unclean_ends: u64,
-    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) checkpoints: Arc<Checkpoints>,
-    pub(crate) events: Arc<Events>,
 }
 
 /// What the knobs come to, checked.
@@ -130,9 +119,10 @@ pub(crate) struct Moment {
 
 impl Engine {
     pub(crate) fn new(config: Config, parts: Parts) -> Self {
+        let vitals = parts.vitals;
         let recorder = || {
             Arc::new(Recorder {
-                queue: Arc::clone(&parts.queue),
+                queue: Arc::clone(&vitals.queue),
                 clock: Arc::clone(&config.clock),
                 acknowledges_commit: config.durability.acknowledges_commit(),
             })
@@ -143,8 +133,8 @@ impl Engine {
         Self {
             clock: config.clock,
             store: parts.store,
-            cache: parts.cache,
-            queue: parts.queue,
+            cache: Arc::clone(&vitals.cache),
+            queue: Arc::clone(&vitals.queue),
             issuers: RwLock::new(Arc::new(config.issuers)),
             opaque_prefix: config.opaque_prefix,
             tracked_since: parts.tracked_since,
@@ -157,26 +147,16 @@ impl Engine {
             max_token_length: config.max_token_length,
             serve_stale: config.serve_stale,
             realm: config.realm,
-            counters: Counters::default(),
-            unclean_ends: parts.unclean_ends,
-            upkeep: parts.upkeep,
+            upkeep: Arc::clone(&vitals.upkeep),
+            events: Arc::clone(&vitals.events),
+            vitals,
             checkpoints: parts.checkpoints,
-            events: parts.events,
             first_uses: Arc::default(),
         }
     }
 
     pub(crate) fn health(&self) -> Health {
-        Health {
-            clock_in_doubt: self.upkeep.clock.trusted_now().is_none(),
-            upkeep_error: self.upkeep.trouble(),
-            filtered: self.counters.filtered.load(Ordering::Relaxed),
-            strangers: self.counters.strangers.load(Ordering::Relaxed),
-            anonymous: self.counters.anonymous.load(Ordering::Relaxed),
-            cached_tokens: self.cache.len() as u64,
-            unclean_ends: self.unclean_ends,
-            ..self.queue.health()
-        }
+        self.vitals.health()
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -338,8 +318,8 @@ impl Engine {
                 Ok(Access::new(identity, ticket))
             }
             Err(refusal) => {
+                self.tell_of_denial(refusal.reason, &identity.grant, request, now.wall);
                 let (realm, scope) = (self.realm.as_deref(), request.scope.as_deref());
-                self.tell_reuse(&identity.grant, refusal.reason, request, now.wall);
                 let ticket = ticket
                     .denied(refusal.reason)
                     .late(dead_credential(&identity.grant, refusal.reason));
@@ -356,7 +336,7 @@ impl Engine {
     fn filters(&self, request: &AuthRequest<'_>) -> bool {
         let filtered = request.path.as_deref().is_some_and(|path| self.path_filter.matches(path));
         if filtered {
-            self.counters.filtered.fetch_add(1, Ordering::Relaxed);
+            self.vitals.counters.filtered.fetch_add(1, Ordering::Relaxed);
         }
         filtered
     }
@@ -374,8 +354,8 @@ impl Engine {
 
     pub(crate) fn stranger(&self, reason: DenialReason) -> AuthError {
         let counter = match reason {
-            DenialReason::CredentialMissing => &self.counters.anonymous,
-            _ => &self.counters.strangers,
+            DenialReason::CredentialMissing => &self.vitals.counters.anonymous,
+            _ => &self.vitals.counters.strangers,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         AuthError::Denied(Denied::stranger(reason, self.realm.as_deref()))

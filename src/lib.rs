@@ -67,7 +67,13 @@
 //! # What it keeps, and how long
 //!
 //! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
-//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic.
+//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
+//! dead tokens that no sum is of and that can never be good again ([`TokenTracker::upkeep`]).
+//!
+//! # Events
+//!
+//! A [`Hook`] is told, on a thread of its own, when a token is refused, used for the first time or from a new address,
+//! dormant or about to expire, and when the tracker is not well.
 //!
 //! # Not there yet
 //!
@@ -136,6 +142,7 @@ mod tracker;
 mod upkeep;
 mod usage;
 mod varint;
+mod vitals;
 mod writer;
 
 // The public interface is:
@@ -173,7 +180,7 @@ pub use token::{
     TokenPage, TokenStatus, TokenUpdate,
 };
 pub use tokens::{Revoked, Tokens};
-pub use tracker::TokenTracker;
+pub use tracker::{TokenTracker, WeakTokenTracker};
 pub use usage::{Settled, Usage};
 
 #[cfg(doc)]

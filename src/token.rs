@@ -110,7 +110,8 @@ pub enum TokenStatus {
     Active,
     /// Past its expiry. An edit of the expiry brings it back.
     Expired,
-    /// Refused for good; the row stays as a tombstone.
+    /// Refused for good; the row stays as a tombstone, until [`upkeep`](crate::TokenTracker::upkeep) removes what
+    /// nothing depends on any longer.
     Revoked,
     /// Refused until resumed.
     Suspended,

@@ -279,7 +279,10 @@ pub(super) fn address_bytes(address: IpAddr) -> ([u8; 16], usize) {
 }
 
 pub(super) fn address(value: ValueRef<'_>) -> Option<IpAddr> {
-    let bytes = value.as_blob_or_null().ok().flatten()?;
+    address_of_bytes(value.as_blob_or_null().ok().flatten()?)
+}
+
+pub(super) fn address_of_bytes(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }

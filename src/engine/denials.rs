@@ -1,7 +1,7 @@
-//! What a service is told of refusals, and what is late about a use.
+//! Refusals of verified tokens, as they are told.
 
 use super::Engine;
-use crate::events::{DeniedEvent, Event, Subject};
+use crate::events::{DeniedEvent, Event, Subject, address_text};
 use crate::identity::Grant;
 use crate::reason::DenialReason;
 use crate::request::AuthRequest;
@@ -10,37 +10,35 @@ use crate::timestamp::Timestamp;
 use crate::token::CredentialId;
 
 impl Engine {
-    /// Tells of the reuse of a credential that was replaced.
-    pub(super) fn tell_reuse(
+    /// Tells of a refusal, whether it is recorded or not. Never waits.
+    pub(super) fn tell_of_denial(
         &self,
-        grant: &Grant,
         reason: DenialReason,
+        grant: &Grant,
         request: &AuthRequest<'_>,
         now: Timestamp,
     ) {
-        if reason == DenialReason::CredentialRetired {
-            self.events.tell(|| Event::Reuse(self.denied_event(grant, reason, request, now)));
+        if self.events.wants_denial(grant.id, reason, now) {
+            let event = || Event::of_denial(self.denied_event(reason, grant, request, now));
+            self.events.tell(event);
         }
     }
 
-    /// A refusal, as a service is told of it.
-    pub(super) fn denied_event(
+    /// A refusal as it is told: of the request as much as a record keeps.
+    fn denied_event(
         &self,
-        grant: &Grant,
         reason: DenialReason,
+        grant: &Grant,
         request: &AuthRequest<'_>,
         now: Timestamp,
     ) -> DeniedEvent {
         let facts = &request.facts;
+        let (token_id, owner, name) = (grant.id, grant.owner.clone(), grant.name.clone());
         DeniedEvent {
-            subject: Subject {
-                token_id: grant.id,
-                owner: grant.owner.clone(),
-                name: grant.name.clone(),
-            },
+            subject: Subject { token_id, owner, name },
             at: now.to_date_time(),
             reason,
-            client_address: facts.client_address.map(|address| address.to_canonical().to_string()),
+            client_address: facts.client_address.map(address_text),
             user_agent: facts.user_agent.as_deref().map(|agent| agent_text(agent).to_string()),
             route: facts.route.as_deref().map(|route| route_text(route).to_string()),
         }
