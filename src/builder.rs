@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::ClientAddresses;
 use crate::clock::{Clock, SystemClock};
 use crate::durability::{Checkpoints, Durability};
 use crate::error::Error;
@@ -43,6 +44,7 @@ use crate::tracker::TokenTracker;
 /// | [`daily_retention`](Self::daily_retention) | 730 days | 1 day to 3,650 days, and no less than the other two |
 /// | [`max_file_size`](Self::max_file_size) | 8 GiB | 16 MiB or more |
 /// | [`checkpoints`](Self::checkpoints) | `Automatic` | |
+/// | [`client_addresses`](Self::client_addresses) | `Keep` | |
 /// | [`clock`](Self::clock) | [`SystemClock`] | |
 ///
 /// A value out of its bounds is an error of `open` and `in_memory` that names the knob.
@@ -72,6 +74,7 @@ pub struct Builder {
     daily_retention: Duration,
     max_file_size: u64,
     checkpoints: Checkpoints,
+    client_addresses: ClientAddresses,
     clock: Arc<dyn Clock>,
 }
 
@@ -103,6 +106,7 @@ impl Builder {
             daily_retention: 730 * DAY,
             max_file_size: 8 << 30,
             checkpoints: Checkpoints::Automatic,
+            client_addresses: ClientAddresses::default(),
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -255,6 +259,12 @@ impl Builder {
     /// Who moves what is in the write-ahead log into the database.
     pub fn checkpoints(mut self, by: Checkpoints) -> Self {
         self.checkpoints = by;
+        self
+    }
+
+    /// What is kept of clients' addresses: all, the network, a keyed hash, or nothing.
+    pub fn client_addresses(mut self, kept: ClientAddresses) -> Self {
+        self.client_addresses = kept;
         self
     }
 

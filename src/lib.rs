@@ -80,6 +80,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod audit;
 mod bounds;
 mod builder;
@@ -135,6 +136,7 @@ mod varint;
 mod writer;
 
 // The public interface is:
+pub use address::{AddressKey, ClientAddress, ClientAddresses};
 pub use audit::{Act, AuditEntry, AuditFilter, AuditPage};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -166,8 +168,8 @@ pub use token::{
     Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind, TokenPage,
     TokenStatus, TokenUpdate,
 };
-pub use tokens::{Revoked, Tokens};
-pub use tracker::TokenTracker;
+pub use tokens::{Erased, Revoked, Tokens};
+pub use tracker::{ExportReport, TokenTracker};
 pub use usage::{Settled, Usage};
 
 #[cfg(doc)]

@@ -5,6 +5,8 @@ mod audit;
 mod catalogue;
 mod checkpoint;
 mod dictionary;
+mod erase;
+mod export;
 mod failure;
 mod fold;
 mod log;
@@ -35,6 +37,8 @@ use crate::timestamp::Timestamp;
 use catalogue::Changes;
 pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, NewCredential, TokenRow};
 pub(crate) use checkpoint::Checkpointer;
+pub(crate) use erase::Stepped;
+pub(crate) use export::{Part, Place, token_line};
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Days, Session, Step};
@@ -287,6 +291,24 @@ impl Synchronous {
     }
 }
 
+/// What is overwritten when rows are deleted or changed.
+#[derive(Clone, Copy)]
+enum OverwriteFreed {
+    /// Pages that are no longer used too, which costs writing them.
+    Everywhere,
+    InPages,
+}
+
+impl OverwriteFreed {
+    fn set(self, connection: &Connection) -> rusqlite::Result<()> {
+        let mode = match self {
+            Self::Everywhere => "ON",
+            Self::InPages => "FAST",
+        };
+        connection.pragma_update_and_check(None, "secure_delete", mode, |_| Ok(()))
+    }
+}
+
 fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     let connection = connect(path)?;
     connection.busy_timeout(options.busy_timeout)?;
@@ -298,6 +320,8 @@ fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     anyhow::ensure!(mode.eq_ignore_ascii_case("wal"), "the file system gives no write-ahead log");
     options.synchronous().set(&connection)?;
     leave_checkpoints(&connection, options.checkpoints)?;
+    // What is deleted or changed is overwritten in pages that are written anyway.
+    OverwriteFreed::InPages.set(&connection)?;
     // No commit makes a checkpoint: there is a connection for that, or a replicator.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "foreign_keys", true)?;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::{ClientAddress, ClientAddresses};
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::queue::{Entrance, Queue};
@@ -33,6 +34,7 @@ pub(crate) struct Recorder {
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether a receipt resolves only when the record is committed.
     pub(crate) acknowledges_commit: bool,
+    pub(crate) client_addresses: ClientAddresses,
 }
 
 /// What is known of a request so far. Settles when dropped.
@@ -46,7 +48,10 @@ pub(crate) struct Ticket {
     method: Method,
     route: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
-    pub(crate) client_address: Option<IpAddr>,
+    /// What is kept of it: nobody after the ticket sees more.
+    client_address: Option<ClientAddress>,
+    /// Whether nothing is kept that could tell who the client was.
+    anonymous: bool,
     pub(crate) response_bytes: u64,
     pub(crate) cost: u32,
 }
@@ -63,6 +68,7 @@ impl Ticket {
         recorder: Option<Arc<Recorder>>,
         token: TokenId,
         facts: &Facts<'_>,
+        addresses: &ClientAddresses,
         started: Duration,
     ) -> Self {
         let mut ticket = Self {
@@ -74,7 +80,8 @@ impl Ticket {
             method: Method::default(),
             route: None,
             user_agent: None,
-            client_address: facts.client_address,
+            client_address: facts.client_address.and_then(|address| addresses.kept(address)),
+            anonymous: false,
             response_bytes: 0,
             cost: facts.cost.unwrap_or(1),
         };
@@ -91,6 +98,17 @@ impl Ticket {
         self
     }
 
+    /// Forgets who the client was, and whatever is said of him later.
+    pub(crate) fn anonymous(mut self) -> Self {
+        (self.client_address, self.user_agent, self.anonymous) = (None, None, true);
+        self
+    }
+
+    pub(crate) fn set_client_address(&mut self, address: IpAddr) {
+        let recorder = self.recorder.as_ref().filter(|_| !self.anonymous);
+        self.client_address = recorder.and_then(|recorder| recorder.client_addresses.kept(address));
+    }
+
     pub(crate) fn set_method(&mut self, method: &str) {
         self.method = Method::named(method);
     }
@@ -100,6 +118,9 @@ impl Ticket {
     }
 
     pub(crate) fn set_user_agent(&mut self, agent: &[u8]) {
+        if self.anonymous {
+            return;
+        }
         // Cut first: a megabyte of agent is not to be converted for the sake of its start.
         let start = &agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)];
         self.user_agent = Some(shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT)));

@@ -1,5 +1,7 @@
 //! The handle that a service holds.
 
+mod export;
+
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,6 +28,7 @@ use crate::store::{Reader, Step, to_error};
 use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
+pub use export::ExportReport;
 
 /// Authenticates API tokens, knows when each was last used, and records and sums up their usage.
 ///

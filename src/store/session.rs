@@ -8,7 +8,8 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::append::LogMemory;
 use super::retention::{self, Horizons};
-use super::{Catalogue, Store, Synchronous, WriteConnection, fold, schema, size};
+use super::{Catalogue, OverwriteFreed, Store, Synchronous, WriteConnection, fold, schema, size};
+use crate::durability::Checkpoints;
 use crate::error::Error;
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
@@ -73,6 +74,9 @@ pub(crate) struct Session {
     log: LogMemory,
     last_use_interval: Duration,
 }
+
+/// How long the writer waits for readers to be done.
+const EMPTY_LOG_WAIT: Duration = Duration::from_millis(10);
 
 const OPEN_WRITER: &str = "INSERT INTO writers (sequence, opened_at) VALUES (0, ?1) RETURNING id";
 const CLOSE_WRITER: &str = "DELETE FROM writers WHERE id = ?1";
@@ -153,7 +157,8 @@ impl Session {
         &mut self,
         work: impl FnOnce(&Catalogue<'_>) -> Result<T>,
     ) -> Result<T, CommitError> {
-        self.synchronize(Synchronous::Full).map_err(CommitError::RolledBack)?;
+        self.synchronize(Synchronous::Full, OverwriteFreed::Everywhere)
+            .map_err(CommitError::RolledBack)?;
         let changed = self.attempt(|_, transaction| work(&Catalogue::new(transaction)));
         // An answer of the catalogue has touched nothing that is remembered of the log.
         match &changed {
@@ -162,12 +167,15 @@ impl Session {
             Ok(_) => {}
         }
         // Where this fails, the next commits are synced as well, which costs time and nothing else.
-        let _ = self.synchronize(self.store.options.synchronous());
+        let _ = self.synchronize(self.store.options.synchronous(), OverwriteFreed::InPages);
         changed
     }
 
-    fn synchronize(&mut self, synchronous: Synchronous) -> Result<()> {
-        self.connection()?.with(|connection| Ok(synchronous.set(connection)?))
+    fn synchronize(&mut self, synchronous: Synchronous, freed: OverwriteFreed) -> Result<()> {
+        self.connection()?.with(|connection| {
+            synchronous.set(connection)?;
+            Ok(freed.set(connection)?)
+        })
     }
 
     /// Stores a batch. Returns how many last-use columns moved.
@@ -229,6 +237,22 @@ impl Session {
     /// checkpoint has just been made beside the writer.
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
         self.connection()?.with(|connection| super::checkpoint::run(connection).map(drop))
+    }
+
+    /// Empties the write-ahead log, where that is ours to do and nobody reads it for ten milliseconds. Returns
+    /// whether it is empty.
+    pub(crate) fn empty_log(&mut self) -> Result<bool> {
+        let options = &self.store.options;
+        if options.checkpoints == Checkpoints::External {
+            return Ok(false);
+        }
+        let timeout = options.busy_timeout;
+        self.connection()?.with(|connection| {
+            connection.busy_timeout(timeout.min(EMPTY_LOG_WAIT))?;
+            let emptied = super::checkpoint::empty(connection);
+            connection.busy_timeout(timeout)?;
+            emptied
+        })
     }
 
     /// Removes the oldest rows of the log where the file is near its cap.
