@@ -291,11 +291,12 @@ impl Synchronous {
     }
 }
 
-/// What is overwritten when rows are deleted or changed.
+/// Where what is deleted or changed is overwritten.
 #[derive(Clone, Copy)]
 enum OverwriteFreed {
-    /// Pages that are no longer used too, which costs writing them.
+    /// In pages that nothing else is in, too, which costs writing them.
     Everywhere,
+    /// In pages that are written anyway.
     InPages,
 }
 
@@ -320,8 +321,7 @@ fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     anyhow::ensure!(mode.eq_ignore_ascii_case("wal"), "the file system gives no write-ahead log");
     options.synchronous().set(&connection)?;
     leave_checkpoints(&connection, options.checkpoints)?;
-    // What is deleted or changed is overwritten in pages that are written anyway.
-    OverwriteFreed::InPages.set(&connection)?;
+    OverwriteFreed::Everywhere.set(&connection)?;
     // No commit makes a checkpoint: there is a connection for that, or a replicator.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "foreign_keys", true)?;

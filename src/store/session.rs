@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::append::LogMemory;
 use super::retention::{self, Horizons};
-use super::{Catalogue, OverwriteFreed, Store, Synchronous, WriteConnection, fold, schema, size};
+use super::{Catalogue, Store, Synchronous, WriteConnection, fold, schema, size};
 use crate::durability::Checkpoints;
 use crate::error::Error;
 use crate::record::Record;
@@ -157,8 +157,7 @@ impl Session {
         &mut self,
         work: impl FnOnce(&Catalogue<'_>) -> Result<T>,
     ) -> Result<T, CommitError> {
-        self.synchronize(Synchronous::Full, OverwriteFreed::Everywhere)
-            .map_err(CommitError::RolledBack)?;
+        self.synchronize(Synchronous::Full).map_err(CommitError::RolledBack)?;
         let changed = self.attempt(|_, transaction| work(&Catalogue::new(transaction)));
         // An answer of the catalogue has touched nothing that is remembered of the log.
         match &changed {
@@ -167,15 +166,12 @@ impl Session {
             Ok(_) => {}
         }
         // Where this fails, the next commits are synced as well, which costs time and nothing else.
-        let _ = self.synchronize(self.store.options.synchronous(), OverwriteFreed::InPages);
+        let _ = self.synchronize(self.store.options.synchronous());
         changed
     }
 
-    fn synchronize(&mut self, synchronous: Synchronous, freed: OverwriteFreed) -> Result<()> {
-        self.connection()?.with(|connection| {
-            synchronous.set(connection)?;
-            Ok(freed.set(connection)?)
-        })
+    fn synchronize(&mut self, synchronous: Synchronous) -> Result<()> {
+        self.connection()?.with(|connection| Ok(synchronous.set(connection)?))
     }
 
     /// Stores a batch. Returns how many last-use columns moved.

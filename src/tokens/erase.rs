@@ -57,9 +57,10 @@ impl Tokens<'_> {
     ///
     /// What it does not reach: requests that are under way meanwhile, and those that another process lets through
     /// in the 250 ms before it learns of the revocation, are recorded with what their clients said, under the number
-    /// of the token. [`sweep_erased`](Tokens::sweep_erased) takes it from them afterwards. Freed bytes are
-    /// overwritten; but where SQLite moved rows from one page to another before, it may have left a copy in the unused
-    /// part of a page, until that is used. A `VACUUM` leaves none. Backups, replicas and exports are yours.
+    /// of the token. [`sweep_erased`](Tokens::sweep_erased) takes it from them afterwards. What is
+    /// deleted or changed is overwritten; but records that retention removed before may stand in free pages until
+    /// those are used again, and where SQLite moved rows between pages it may have left a copy in the unused part of one.
+    /// A `VACUUM` leaves neither. Backups, replicas and exports are yours.
     ///
     /// Blocks. Cost: a commit a token, a look-up a record, and one pass over the audit and the list of tokens.
     ///

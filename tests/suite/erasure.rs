@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use token_tracker::{
     Access, Act, AuditFilter, AuthRequest, Builder, Checkpoints, DenialReason, Erased, ErrorKind,
-    Issued, NewToken, TokenFilter, TokenId, TokenStatus, TokenTracker, Usage,
+    Issued, NewToken, TokenFilter, TokenId, TokenStatus, TokenTracker, TokenUpdate, Usage,
 };
 
 use crate::support::{
@@ -118,6 +118,43 @@ fn erased_owner_is_nowhere_in_the_file() {
         let fragment = issued.token.fragment.as_bytes();
         assert!(!contains(fragment), "{}", issued.token.fragment);
     }
+}
+
+/// What a file's whole bytes have of her, wherever it stands in them.
+fn found(database: &Database, needles: &[&str]) -> Vec<String> {
+    let bytes = std::fs::read(database.path()).unwrap();
+    let is_in = |needle: &&&str| bytes.windows(needle.len()).any(|part| part == needle.as_bytes());
+    needles.iter().filter(is_in).map(|needle| (*needle).to_owned()).collect()
+}
+
+#[test]
+fn nothing_stays_in_parts_of_pages_that_hold_no_row() {
+    let database = Database::new();
+    let tracker = database.open();
+    for number in 0..120 {
+        let is_hers = number % 5 == 0;
+        let owner = if is_hers { OWNER } else { "bob" };
+        let name = format!("{NAME}-{number}");
+        let new = NewToken::opaque(owner, if is_hers { name.as_str() } else { "bobs" });
+        // Pages overflow, split, and are freed again.
+        let long = METADATA.repeat(if number % 10 == 0 { 70 } else { 1 });
+        let new = (0..8).fold(new, |new, key| new.metadata(format!("{key}"), long.as_str()));
+        let new = if is_hers { new } else { NewToken::opaque(format!("bob{number}"), "bobs") };
+        let issued = tracker.tokens().issue(new).unwrap();
+        tracker.record(Usage::of(sign_in(&tracker, &issued)).status(200));
+        if is_hers {
+            let name = TokenUpdate::new().name(format!("{NAME}-again-{number}"));
+            let name = name.description(Some(DESCRIPTION.repeat(1 + number % 50)));
+            tracker.tokens().update(issued.token.id, name).unwrap();
+        }
+        tracker.flush().unwrap();
+    }
+    let needles = [OWNER, NAME, METADATA, DESCRIPTION, AGENT];
+    database.number("PRAGMA wal_checkpoint(TRUNCATE)");
+    assert_eq!(found(&database, &needles), needles, "the search finds what is there");
+    assert_eq!(erase(&tracker).tokens.len(), 24);
+    tracker.close().unwrap();
+    assert_eq!(found(&database, &needles), [""; 0]);
 }
 
 #[test]
