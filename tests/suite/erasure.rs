@@ -448,7 +448,8 @@ fn long_book_and_list_are_looked_through_to_the_end() {
     database.execute(&format!(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
              INSERT INTO audit (at, actor, act, token_id)
-             SELECT n, iif(n % 2 = 0, '{OWNER}', 'bob'), 3, iif(n % 3 = 0, {}, NULL) FROM n;
+             SELECT (SELECT max(created_at) FROM tokens), iif(n % 2 = 0, '{OWNER}', 'bob'), 3,
+                 iif(n % 3 = 0, {}, NULL) FROM n;
          WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 300)
              INSERT INTO tokens (owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
              SELECT '{OWNER}', 'n' || n, 2, 2, '[]', '[]', '{{}}', 'f', 0 FROM n;",

@@ -294,18 +294,27 @@ fn pages_lose_nothing_and_repeat_nothing() {
     tracker.flush().unwrap();
     let id = tokens[0].token.id;
     database.execute(&format!(
-        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 600)
-             INSERT INTO token_addresses SELECT {id}, substr(CAST(printf('%04d', n) AS BLOB), 1, 4), n FROM n;
+        "CREATE TABLE numbers (n INTEGER PRIMARY KEY);
          WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
-             INSERT INTO audit (at, act, token_id) SELECT n, 3, iif(n % 3 = 0, {id}, NULL) FROM n;"
+             INSERT INTO numbers SELECT n FROM n;
+         INSERT INTO token_addresses SELECT {id}, CAST(printf('%04d', n) AS BLOB), n
+             FROM numbers WHERE n <= 600;
+         INSERT INTO names (kind, text, brought_by, used_on) SELECT 1, 'agent ' || n, {id}, 100000
+             FROM numbers WHERE n <= 512;
+         INSERT INTO audit (at, act, token_id)
+             SELECT (SELECT max(created_at) FROM tokens), 3, iif(n % 3 = 0, {id}, NULL) FROM numbers;
+         DROP TABLE numbers;"
     ));
     let (report, lines) = export(&tracker, OWNER);
     assert_eq!((report.tokens, report.credentials, report.addresses), (130, 130, 600));
     assert_eq!((report.records, report.audit_entries), (700, 130 + 3_000));
+    assert_eq!(report.user_agents, 512);
     let bytes: Vec<_> =
         lines["record"].iter().map(|line| line["response_bytes"].as_u64().unwrap()).collect();
     assert_eq!(bytes, (0..700).rev().collect::<Vec<_>>(), "newest first");
-    for (kind, key) in [("token", "id"), ("audit", "id"), ("address", "address")] {
+    for (kind, key) in
+        [("token", "id"), ("audit", "id"), ("address", "address"), ("user_agent", "user_agent")]
+    {
         let mut keys: Vec<_> = lines[kind].iter().map(|line| line[key].to_string()).collect();
         keys.sort();
         keys.dedup();
