@@ -67,7 +67,9 @@
 //! # What it keeps, and how long
 //!
 //! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
-//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic.
+//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic. Of clients'
+//! addresses as much is kept as [`ClientAddresses`] says; what is kept of an owner can be
+//! [exported](TokenTracker::export_owner) and [erased](Tokens::erase_owner).
 //!
 //! # Not there yet
 //!

@@ -29,7 +29,9 @@ const ERASE_AGENTS: &str = "UPDATE names SET brought_by = -1, text = '<erased ' 
             WHERE other.kind = 1 AND other.text = '<erased ' || names.id || '>')
         THEN ' ' || lower(hex(randomblob(16))) ELSE '' END || '>'
     WHERE kind = 1 AND brought_by = ?1";
-const NAMES_CHANGED: &str = "UPDATE progress SET names_changed = names_changed + 1 WHERE id = 1";
+/// Kept small, so that it stays a number whatever it was.
+const NAMES_CHANGED: &str =
+    "UPDATE progress SET names_changed = (names_changed & 1073741823) + 1 WHERE id = 1";
 
 const FORGET_LATE_USES: &str = "DELETE FROM late_uses
     WHERE credential_id IN (SELECT id FROM credentials WHERE token_id = ?1)";
