@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::ClientAddresses;
 use crate::clock::{Clock, SystemClock};
 use crate::durability::{Checkpoints, Durability};
 use crate::error::Error;
@@ -44,6 +45,7 @@ use crate::tracker::TokenTracker;
 /// | [`daily_retention`](Self::daily_retention) | 730 days | 1 day to 3,650 days, and no less than the other two |
 /// | [`max_file_size`](Self::max_file_size) | 8 GiB | 16 MiB or more |
 /// | [`checkpoints`](Self::checkpoints) | `Automatic` | |
+/// | [`client_addresses`](Self::client_addresses) | `Keep` | |
 /// | [`hook`](Self::hook) | none | one |
 /// | [`dormant_after`](Self::dormant_after) | 90 days | 1 hour to 3,650 days, and twice the last-used interval |
 /// | [`expiring_within`](Self::expiring_within) | 7 days | 1 hour to 3,650 days |
@@ -79,6 +81,7 @@ pub struct Builder {
     hook: Option<Arc<dyn Hook>>,
     dormant_after: Duration,
     expiring_within: Duration,
+    client_addresses: ClientAddresses,
     clock: Arc<dyn Clock>,
 }
 
@@ -113,6 +116,7 @@ impl Builder {
             hook: None,
             dormant_after: 90 * DAY,
             expiring_within: 7 * DAY,
+            client_addresses: ClientAddresses::default(),
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -265,6 +269,12 @@ impl Builder {
     /// Who moves what is in the write-ahead log into the database.
     pub fn checkpoints(mut self, by: Checkpoints) -> Self {
         self.checkpoints = by;
+        self
+    }
+
+    /// What is kept of clients' addresses: all, the network, a keyed hash, or nothing.
+    pub fn client_addresses(mut self, kept: ClientAddresses) -> Self {
+        self.client_addresses = kept;
         self
     }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use crate::address::ClientAddresses;
 use crate::cache::{Cache, CacheKey};
 use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
@@ -37,7 +38,7 @@ use crate::store::{Store, to_error};
 use crate::throttle::Throttle;
 use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
-use crate::token::{TokenId, TokenStatus};
+use crate::token::{ERASED, TokenId, TokenStatus};
 use crate::upkeep::Upkeep;
 use crate::vitals::Vitals;
 use denials::dead_credential;
@@ -68,6 +69,7 @@ pub(crate) struct Engine {
     /// Empty while usage recording is off. Several of the same, a token using one of them: the count of
     /// references of a single one would be what all threads write on every hit.
     recorders: Box<[Arc<Recorder>]>,
+    client_addresses: ClientAddresses,
     pub(crate) path_filter: PathFilter,
     pub(crate) max_token_length: usize,
     serve_stale: Duration,
@@ -100,6 +102,7 @@ pub(crate) struct Config {
     pub(crate) last_used_capacity: NonZeroUsize,
     pub(crate) path_filter: PathFilter,
     pub(crate) serve_stale: Duration,
+    pub(crate) client_addresses: ClientAddresses,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -125,6 +128,7 @@ impl Engine {
                 queue: Arc::clone(&vitals.queue),
                 clock: Arc::clone(&config.clock),
                 acknowledges_commit: config.durability.acknowledges_commit(),
+                client_addresses: config.client_addresses.clone(),
             })
         };
         let recorders = if config.recording { RECORDERS } else { 0 };
@@ -143,6 +147,7 @@ impl Engine {
             limiter,
             lists: Lists::default(),
             recorders,
+            client_addresses: config.client_addresses,
             path_filter: config.path_filter,
             max_token_length: config.max_token_length,
             serve_stale: config.serve_stale,
@@ -259,7 +264,7 @@ impl Engine {
     ) -> Result<Access, AuthError> {
         judge(&passed, request, now.wall).map_err(|reason| self.stranger(reason))?;
         let identity = Identity { grant: Arc::new(passed) };
-        let ticket = Ticket::armed(None, TokenId::UNTRACKED, &request.facts, now.monotonic);
+        let ticket = self.arm(None, TokenId::UNTRACKED, request, now);
         Ok(Access::new(identity, ticket))
     }
 
@@ -309,8 +314,7 @@ impl Engine {
     ) -> Result<Access, AuthError> {
         let identity = Identity { grant };
         let recorder = self.recorder(identity.grant.id).filter(|_| !self.filters(request));
-        let ticket =
-            Ticket::armed(recorder.cloned(), identity.grant.id, &request.facts, now.monotonic);
+        let ticket = self.arm(recorder.cloned(), identity.grant.id, request, now);
         match verdict {
             Ok(reservation) => {
                 self.note_use(&identity, now.wall);
@@ -318,15 +322,27 @@ impl Engine {
                 Ok(Access::new(identity, ticket))
             }
             Err(refusal) => {
-                self.tell_of_denial(refusal.reason, &identity.grant, request, now.wall);
                 let (realm, scope) = (self.realm.as_deref(), request.scope.as_deref());
                 let ticket = ticket
                     .denied(refusal.reason)
                     .late(dead_credential(&identity.grant, refusal.reason));
+                let ticket =
+                    if identity.grant.owner == ERASED { ticket.anonymous() } else { ticket };
+                self.tell_of_denial(refusal.reason, &identity.grant, request, &ticket, now.wall);
                 let denied = Denied::verified(refusal, identity, ticket, realm, scope);
                 Err(AuthError::Denied(denied))
             }
         }
+    }
+
+    fn arm(
+        &self,
+        recorder: Option<Arc<Recorder>>,
+        token: TokenId,
+        request: &AuthRequest<'_>,
+        now: Moment,
+    ) -> Ticket {
+        Ticket::armed(recorder, token, &request.facts, &self.client_addresses, now.monotonic)
     }
 
     fn recorder(&self, token: TokenId) -> Option<&Arc<Recorder>> {

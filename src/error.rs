@@ -45,6 +45,8 @@ pub enum ErrorKind {
     NotDurable,
     /// There is no such token, credential, owner or page.
     NotFound,
+    /// A writer that was given cannot be written to; the source says why.
+    Output,
     /// The token is revoked, and that is final.
     Revoked,
     /// The storage failed: disk full, file damaged, no permission.

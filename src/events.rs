@@ -3,11 +3,11 @@
 mod dispatch;
 mod pacing;
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::address::ClientAddress;
 use crate::health::Health;
 use crate::reason::DenialReason;
 use crate::token::TokenId;
@@ -131,7 +131,7 @@ pub struct DeniedEvent {
     /// Why.
     pub reason: DenialReason,
     /// From where, as addresses are kept.
-    pub client_address: Option<String>,
+    pub client_address: Option<ClientAddress>,
     /// With which `User-Agent`.
     pub user_agent: Option<String>,
     /// To which route.
@@ -177,7 +177,7 @@ pub struct NewAddressEvent {
     /// When.
     pub at: OffsetDateTime,
     /// From where, as addresses are kept.
-    pub client_address: String,
+    pub client_address: ClientAddress,
 }
 
 /// How much of a quota is used up.
@@ -230,9 +230,4 @@ impl Event {
             Self::Threshold(event) => hook.threshold(event),
         }
     }
-}
-
-/// An address as it is told: as it is kept.
-pub(crate) fn address_text(address: IpAddr) -> String {
-    address.to_canonical().to_string()
 }

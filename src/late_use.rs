@@ -1,9 +1,8 @@
 //! Who still uses what is dead: requests with credentials that are over, or on their way out.
 
-use std::net::IpAddr;
-
 use time::OffsetDateTime;
 
+use crate::address::ClientAddress;
 use crate::error::Error;
 use crate::reason::DenialReason;
 use crate::timestamp::Timestamp;
@@ -29,7 +28,7 @@ pub struct LateUse {
     /// The newest of them.
     pub last_at: OffsetDateTime,
     /// From where the newest came, where that is known.
-    pub last_address: Option<IpAddr>,
+    pub last_address: Option<ClientAddress>,
     /// The `User-Agent` of the newest, if it had one.
     pub last_user_agent: Option<String>,
     /// The route template of the newest, where that is known.

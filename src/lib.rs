@@ -68,7 +68,9 @@
 //!
 //! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
 //! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
-//! dead tokens that no sum is of and that can never be good again ([`TokenTracker::upkeep`]).
+//! dead tokens that no sum is of and that can never be good again ([`TokenTracker::upkeep`]). Of clients' addresses as
+//! much is kept as [`ClientAddresses`] says; what is kept of an owner can be [exported](TokenTracker::export_owner) and
+//! [erased](Tokens::erase_owner).
 //!
 //! # Events
 //!
@@ -86,6 +88,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod audit;
 mod bounds;
 mod builder;
@@ -146,6 +149,7 @@ mod vitals;
 mod writer;
 
 // The public interface is:
+pub use address::{AddressKey, ClientAddress, ClientAddresses};
 pub use audit::{Act, AuditEntry, AuditFilter, AuditPage};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -179,8 +183,8 @@ pub use token::{
     CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,
     TokenPage, TokenStatus, TokenUpdate,
 };
-pub use tokens::{Revoked, Tokens};
-pub use tracker::{TokenTracker, WeakTokenTracker};
+pub use tokens::{Erased, Revoked, Tokens};
+pub use tracker::{ExportReport, TokenTracker, WeakTokenTracker};
 pub use usage::{Settled, Usage};
 
 #[cfg(doc)]

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::{ClientAddress, ClientAddresses};
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::meter::Reservation;
@@ -35,6 +36,7 @@ pub(crate) struct Recorder {
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether a receipt resolves only when the record is committed.
     pub(crate) acknowledges_commit: bool,
+    pub(crate) client_addresses: ClientAddresses,
 }
 
 /// What is known of a request so far. Settles when dropped.
@@ -50,7 +52,10 @@ pub(crate) struct Ticket {
     method: Method,
     route: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
-    pub(crate) client_address: Option<IpAddr>,
+    /// What is kept of it: nobody after the ticket sees more.
+    client_address: Option<ClientAddress>,
+    /// Whether nothing is kept that could tell who the client was.
+    anonymous: bool,
     pub(crate) response_bytes: u64,
     pub(crate) cost: u32,
     /// What the request took of a quota, until it is settled.
@@ -69,6 +74,7 @@ impl Ticket {
         recorder: Option<Arc<Recorder>>,
         token: TokenId,
         facts: &Facts<'_>,
+        addresses: &ClientAddresses,
         started: Duration,
     ) -> Self {
         let mut ticket = Self {
@@ -81,7 +87,8 @@ impl Ticket {
             method: Method::default(),
             route: None,
             user_agent: None,
-            client_address: facts.client_address,
+            client_address: facts.client_address.and_then(|address| addresses.kept(address)),
+            anonymous: false,
             response_bytes: 0,
             cost: facts.units(),
             reservation: None,
@@ -110,6 +117,26 @@ impl Ticket {
         self
     }
 
+    /// Forgets who the client was, and whatever is said of him later.
+    pub(crate) fn anonymous(mut self) -> Self {
+        (self.client_address, self.user_agent, self.anonymous) = (None, None, true);
+        self
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.anonymous
+    }
+
+    /// What is kept of it.
+    pub(crate) fn client_address(&self) -> Option<ClientAddress> {
+        self.client_address
+    }
+
+    pub(crate) fn set_client_address(&mut self, address: IpAddr) {
+        let recorder = self.recorder.as_ref().filter(|_| !self.anonymous);
+        self.client_address = recorder.and_then(|recorder| recorder.client_addresses.kept(address));
+    }
+
     pub(crate) fn set_method(&mut self, method: &str) {
         self.method = Method::named(method);
     }
@@ -119,6 +146,9 @@ impl Ticket {
     }
 
     pub(crate) fn set_user_agent(&mut self, agent: &[u8]) {
+        if self.anonymous {
+            return;
+        }
         self.user_agent = Some(agent_text(agent));
     }
 

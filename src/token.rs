@@ -52,6 +52,9 @@ impl FromStr for TokenId {
     }
 }
 
+/// The owner of tokens whose owner was erased. Nobody else can be called so.
+pub(crate) const ERASED: &str = "<erased>";
+
 /// What kind of credential a token is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]

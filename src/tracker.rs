@@ -1,5 +1,6 @@
 //! The handle that a service holds.
 
+mod export;
 mod weak;
 
 use std::fmt;
@@ -28,6 +29,7 @@ use crate::store::{Reader, Step, to_error};
 use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
+pub use export::ExportReport;
 pub use weak::WeakTokenTracker;
 
 /// Authenticates API tokens, knows when each was last used, and records and sums up their usage.

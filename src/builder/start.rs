@@ -169,6 +169,7 @@ impl Builder {
                 .expect("it was just checked to be 1 at least"),
             path_filter: self.path_filter,
             serve_stale: self.serve_stale,
+            client_addresses: self.client_addresses,
             clock: self.clock,
         })
     }

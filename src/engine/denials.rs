@@ -1,11 +1,11 @@
 //! Refusals of verified tokens, as they are told.
 
 use super::Engine;
-use crate::events::{DeniedEvent, Event, Subject, address_text};
+use crate::events::{DeniedEvent, Event, Subject};
 use crate::identity::Grant;
 use crate::reason::DenialReason;
 use crate::request::AuthRequest;
-use crate::ticket::{agent_text, route_text};
+use crate::ticket::{Ticket, agent_text, route_text};
 use crate::timestamp::Timestamp;
 use crate::token::CredentialId;
 
@@ -16,10 +16,11 @@ impl Engine {
         reason: DenialReason,
         grant: &Grant,
         request: &AuthRequest<'_>,
+        ticket: &Ticket,
         now: Timestamp,
     ) {
         if self.events.wants_denial(grant.id, reason, now) {
-            let event = || Event::of_denial(self.denied_event(reason, grant, request, now));
+            let event = || Event::of_denial(self.denied_event(reason, grant, request, ticket, now));
             self.events.tell(event);
         }
     }
@@ -30,16 +31,18 @@ impl Engine {
         reason: DenialReason,
         grant: &Grant,
         request: &AuthRequest<'_>,
+        ticket: &Ticket,
         now: Timestamp,
     ) -> DeniedEvent {
         let facts = &request.facts;
+        let agent = facts.user_agent.as_deref().filter(|_| !ticket.is_anonymous());
         let (token_id, owner, name) = (grant.id, grant.owner.clone(), grant.name.clone());
         DeniedEvent {
             subject: Subject { token_id, owner, name },
             at: now.to_date_time(),
             reason,
-            client_address: facts.client_address.map(address_text),
-            user_agent: facts.user_agent.as_deref().map(|agent| agent_text(agent).to_string()),
+            client_address: ticket.client_address(),
+            user_agent: agent.map(|agent| agent_text(agent).to_string()),
             route: facts.route.as_deref().map(|route| route_text(route).to_string()),
         }
     }

@@ -7,6 +7,7 @@ use rusqlite::{CachedStatement, Connection, Row, Rows, named_params, params};
 
 use super::log_rows::column;
 use super::{Reader, log};
+use crate::address::{AddressBytes, ClientAddress};
 use crate::late_use::{LateUse, LateUseFilter, Lateness};
 use crate::reason::DenialReason;
 use crate::record::{Record, Sighting};
@@ -60,14 +61,14 @@ pub(super) fn add<'r>(
     }
     let mut add = transaction.prepare_cached(ADD)?;
     for ((credential, code), Sum { count, first_at, newest }) in sums {
-        let (address, length) = newest.address.map(log::address_bytes).unwrap_or_default();
+        let address = newest.address.map(ClientAddress::to_bytes);
         add.execute(params![
             credential.as_row(),
             code,
             column(count),
             first_at.as_micros(),
             newest.at.as_micros(),
-            newest.address.map(|_| &address[..length]),
+            address.as_ref().map(AddressBytes::as_slice),
             newest.user_agent.as_deref(),
             newest.route.as_deref(),
         ])?;

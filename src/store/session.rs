@@ -11,6 +11,7 @@ use super::census::{self, Census, Place, Survey};
 use super::retention::{self, Horizons};
 use super::sightings::{self, KnownAddresses, Sightings};
 use super::{Catalogue, Store, Synchronous, WriteConnection, fold, late_uses, schema, size};
+use crate::durability::Checkpoints;
 use crate::error::Error;
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
@@ -78,6 +79,9 @@ pub(crate) struct Session {
     sightings: Option<Sightings>,
     addresses: KnownAddresses,
 }
+
+/// How long the writer waits for readers to be done.
+const EMPTY_LOG_WAIT: Duration = Duration::from_millis(10);
 
 const OPEN_WRITER: &str = "INSERT INTO writers (sequence, opened_at) VALUES (0, ?1) RETURNING id";
 const CLOSE_WRITER: &str = "DELETE FROM writers WHERE id = ?1";
@@ -266,6 +270,22 @@ impl Session {
     /// checkpoint has just been made beside the writer.
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
         self.connection()?.with(|connection| super::checkpoint::run(connection).map(drop))
+    }
+
+    /// Empties the write-ahead log, where that is ours to do and nobody reads it for ten milliseconds. Returns
+    /// whether it is empty.
+    pub(crate) fn empty_log(&mut self) -> Result<bool> {
+        let options = &self.store.options;
+        if options.checkpoints == Checkpoints::External {
+            return Ok(false);
+        }
+        let timeout = options.busy_timeout;
+        self.connection()?.with(|connection| {
+            connection.busy_timeout(timeout.min(EMPTY_LOG_WAIT))?;
+            let emptied = super::checkpoint::empty(connection);
+            connection.busy_timeout(timeout)?;
+            emptied
+        })
     }
 
     /// Removes the oldest rows of the log where the file is near its cap.

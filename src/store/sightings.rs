@@ -1,16 +1,15 @@
 //! What a batch shows for the first time: a token in use, an address that a token is used from.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::census::{subject, subject_of};
-use super::log::{address_bytes, address_of_bytes};
 use super::session::Batch;
-use crate::events::{FirstUseEvent, NewAddressEvent, address_text};
+use crate::address::ClientAddress;
+use crate::events::{FirstUseEvent, NewAddressEvent};
 use crate::record::Record;
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
@@ -42,7 +41,7 @@ pub(crate) struct Sightings {
 /// Pairs that the file has, and when it says that they were seen.
 #[derive(Default)]
 pub(super) struct KnownAddresses {
-    seen: HashMap<(TokenId, IpAddr), Timestamp>,
+    seen: HashMap<(TokenId, ClientAddress), Timestamp>,
 }
 
 /// The token, if this is the first use of it that is known. To be asked before that is written.
@@ -79,14 +78,14 @@ impl KnownAddresses {
         &mut self,
         transaction: &Connection,
         token: TokenId,
-        address: IpAddr,
+        address: ClientAddress,
         at: Timestamp,
     ) -> Result<Option<NewAddressEvent>> {
         if self.seen.len() >= MAX_KNOWN {
             self.seen.clear();
         }
-        let (bytes, length) = address_bytes(address);
-        let (row, bytes) = (token.as_row(), &bytes[..length]);
+        let (row, bytes) = (token.as_row(), address.to_bytes());
+        let bytes = bytes.as_slice();
         let mut seen_at = transaction.prepare_cached(SEEN_AT)?;
         let seen_at: Option<i64> = seen_at.query_row((row, bytes), |row| row.get(0)).optional()?;
         if let Some(seen) = seen_at.map(Timestamp::from_micros) {
@@ -103,18 +102,17 @@ impl KnownAddresses {
         if known >= MAX_ADDRESSES {
             let mut forget = transaction.prepare_cached(FORGET_OLDEST)?;
             let oldest: Vec<u8> = forget.query_row([row], |row| row.get(0))?;
-            address_of_bytes(&oldest).and_then(|oldest| self.seen.remove(&(token, oldest)));
+            ClientAddress::from_bytes(&oldest)
+                .and_then(|oldest| self.seen.remove(&(token, oldest)));
         }
         transaction.prepare_cached(PUT)?.execute((row, bytes, at.as_micros()))?;
         self.seen.insert((token, address), at);
-        let client_address = address_text(address);
-        let event = NewAddressEvent { subject, at: at.to_date_time(), client_address };
+        let event = NewAddressEvent { subject, at: at.to_date_time(), client_address: address };
         Ok((known > 0).then_some(event))
     }
 }
 
 /// The address of a use, as it is kept.
-fn address_of(record: &Record) -> Option<IpAddr> {
-    let address = record.client_address.filter(|_| record.outcome.reason().is_none())?;
-    Some(address.to_canonical())
+fn address_of(record: &Record) -> Option<ClientAddress> {
+    record.client_address.filter(|_| record.outcome.reason().is_none())
 }

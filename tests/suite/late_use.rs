@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use token_tracker::{
-    AuthRequest, Clock, DenialReason, ErrorKind, Issued, LateUse, LateUseFilter, NewToken,
-    PathFilter, Rotation, TokenTracker, Usage,
+    AuthRequest, ClientAddress, Clock, DenialReason, ErrorKind, Issued, LateUse, LateUseFilter,
+    NewToken, PathFilter, Rotation, TokenTracker, Usage,
 };
 
 use crate::support::{
@@ -60,7 +60,7 @@ fn thousand_denials_of_a_retired_credential_count_a_thousand_with_the_newest_of_
             (late.token_id, late.credential_id),
             (issued.token.id, issued.token.credential_id)
         );
-        assert_eq!(late.last_address, Some(address(0)));
+        assert_eq!(late.last_address, Some(ClientAddress::Address(address(0))));
         assert_eq!(late.last_user_agent.as_deref(), Some("agent/1000"));
         assert_eq!(late.last_route.as_deref(), Some("/1000"));
         assert!(records(&tracker, issued.token.id).len() <= 40, "thinned out");
@@ -110,7 +110,7 @@ fn use_during_an_overlap_is_counted_until_the_new_secret_takes_over() {
     let late = late_uses(&tracker, &of(&old));
     assert_eq!(counts(&late), [(None, 2), (Some(DenialReason::CredentialRetired), 1)]);
     assert!(late.iter().all(|late| late.credential_id == credential));
-    assert_eq!(late[0].last_address, Some(address(7)));
+    assert_eq!(late[0].last_address, Some(ClientAddress::Address(address(7))));
     assert_eq!(late[0].last_route.as_deref(), Some("/items/{id}"));
     assert_eq!(counts(&late_uses(&tracker, &of(&old).overlap())), [(None, 2)]);
     let dead = [(Some(DenialReason::CredentialRetired), 1)];

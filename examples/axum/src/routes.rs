@@ -219,7 +219,7 @@ fn record_json(record: &UsageRecord) -> Value {
         "reason": record.outcome.reason().map(|reason| reason.as_str()),
         "duration_us": u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
         "response_bytes": record.response_bytes,
-        "client_address": record.client_address,
+        "client_address": record.client_address.map(|kept| kept.to_string()),
         "user_agent": record.user_agent,
     })
 }
