@@ -419,6 +419,28 @@ fn storage_that_fails_is_no_answer_and_uses_nothing() {
 }
 
 #[test]
+fn token_that_is_revoked_while_its_units_are_waited_for_is_refused() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.busy_timeout(SECOND * 30).open(database.path()).unwrap();
+    let issued = limited(&tracker, "laptop", Quota::new().per_day(50));
+    let identity = access(&tracker, &issued).identity().clone();
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| tracker.authenticate(&issued.secret));
+        // Until it waits; if it does not yet, it is refused all the more.
+        std::thread::sleep(Duration::from_millis(50));
+        let revoking = scope.spawn(|| tracker.tokens().revoke(issued.token.id, "leaked"));
+        eventually("it is revoked here", || !tracker.still_holds(&identity).unwrap());
+        other.execute_batch("ROLLBACK").unwrap();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.status(), 401, "{error:?}");
+        revoking.join().unwrap().unwrap();
+    });
+}
+
+#[test]
 fn lease_whose_commit_has_no_answer_is_forfeited() {
     let database = Database::new();
     let (builder, _clock) = builder();
