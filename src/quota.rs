@@ -110,9 +110,18 @@ impl Rate {
 /// How much a token may do. What is not said is not limited.
 ///
 /// Counts are for each calendar minute, hour, day and month of UTC. They hold across all processes that share the
-/// file, and are never exceeded: a process takes units out of the file, a hundredth of the limit at a time, before
-/// it grants them. A process that is killed forfeits what it took and did not grant. A request is worth its
-/// [`cost`](crate::AuthRequest::cost).
+/// file, and are never exceeded: a process takes units out of the file, a hundredth of the limit at a time (one at
+/// least, and what the request needs), before it grants them. A process that is killed forfeits what it took and did
+/// not grant; one that is closed puts it back. A request is worth its [`cost`](crate::AuthRequest::cost). What is
+/// refused uses nothing, and all limits together let a request through or none does.
+///
+/// Windows never move back: where the clock was set back, the newest window that anybody took units of goes on. The
+/// way out after a clock that was ahead is [`reset_quota`](crate::Tokens::reset_quota). An edit keeps what is used: a
+/// limit that is lowered below that refuses until the window ends.
+///
+/// Cost: a request is counted in memory; one that has to take units out of the file waits for a commit, and is
+/// [`Unavailable`](crate::Unavailable) where that fails. Memory: half a kibibyte for each token with a quota that is in
+/// use, and for up to 16,384 that are not.
 ///
 /// ```
 /// use token_tracker::{NewToken, Quota, Rate};

@@ -88,6 +88,8 @@ impl TokenTracker {
     /// tokens. Cost: a token that was seen before is judged from memory, in about a microsecond; another
     /// one takes a signature check and one look-up in the file, typically under 100 µs. The first use of a secret that
     /// [`rotate`](Tokens::rotate) made also waits for its commit, up to 200 ms.
+    /// A request that has to take units of its [`Quota`](crate::Quota) out of the file waits for a commit: one in a
+    /// hundred, as a rule.
     ///
     /// # Errors
     /// [`AuthError::Denied`] is an answer: the token is no good, or not good for this.
@@ -116,7 +118,7 @@ impl TokenTracker {
     }
 
     /// As [`authenticate`](TokenTracker::authenticate), if that needs neither the file nor a signature
-    /// check; `None` if it does. Safe on an async thread: an adapter asks this first and takes the request
+    /// check; `None` if it does, and then nothing is recorded or used of a quota. Safe on an async thread: an adapter asks this first and takes the request
     /// to a blocking thread only on `None`.
     ///
     /// ```

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::look_up::Sight;
 use super::{Engine, Moment};
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Subject, ThresholdEvent};
@@ -11,6 +12,7 @@ use crate::identity::Grant;
 use crate::meter::{Instants, Lease, Meter, Refusal, Reservation, Taken};
 use crate::policy::judge;
 use crate::quota::Quota;
+use crate::reason::DenialReason;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
 use crate::store::{Session, to_error};
@@ -60,8 +62,31 @@ impl Engine {
         request: &AuthRequest<'_>,
         now: Moment,
     ) -> Result<Access, AuthError> {
-        let verdict = self.weigh_and_lease(&grant, request, now)?;
-        self.decide(grant, request, now, verdict)
+        let was_current = grant.live.is_current();
+        match self.weigh_and_lease(&grant, request, now)? {
+            // Revoked, perhaps, while the file was waited for: that can take as long as somebody else holds it.
+            Ok(Some(reservation)) if was_current && !grant.live.is_current() => {
+                reservation.settle(0);
+                self.decide_anew(request)
+            }
+            verdict => self.decide(grant, request, now, verdict),
+        }
+    }
+
+    fn decide_anew(&self, request: &AuthRequest<'_>) -> Result<Access, AuthError> {
+        let now = self.moment();
+        let token = self.presentable(request).map_err(|reason| self.stranger(reason))?;
+        match self.look_up(token, now) {
+            Ok(Sight::Known(grant)) => {
+                let verdict = self.weigh_and_lease(&grant, request, now)?;
+                self.decide(grant, request, now, verdict)
+            }
+            Ok(Sight::Stranger(reason)) => Err(self.stranger(reason)),
+            Ok(Sight::Adoptable(_) | Sight::Passed(_)) => {
+                Err(self.stranger(DenialReason::UnknownToken))
+            }
+            Err(failure) => Err(Unavailable::new(to_error(failure)).into()),
+        }
     }
 
     /// The same, and asks the file if need be.

@@ -188,6 +188,8 @@ fn refused_request_consumes_nothing_of_any_window() {
     let quota = Quota::new().rate(Rate::per_second(1).burst(5)).per_minute(3).per_day(100);
     let new = NewToken::opaque(OWNER, "laptop").quota(quota).scope("items:read");
     let issued = tracker.tokens().issue(new).unwrap();
+    // There are units to be had without asking the file.
+    settled(&tracker, &issued, 3, 0);
     for _ in 0..50 {
         let request = AuthRequest::from(&issued.secret).scope("items:write");
         assert_eq!(denied(&tracker, request).reason(), DenialReason::MissingScope);
@@ -416,6 +418,28 @@ fn storage_that_fails_is_no_answer_and_uses_nothing() {
     tracker.close().unwrap();
     let error = tracker.authenticate(&closed.secret).unwrap_err();
     assert!(matches!(error, AuthError::Unavailable(_)), "{error:?}");
+}
+
+#[test]
+fn token_that_is_revoked_while_its_units_are_waited_for_is_refused() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.busy_timeout(SECOND * 30).open(database.path()).unwrap();
+    let issued = limited(&tracker, "laptop", Quota::new().per_day(50));
+    let identity = access(&tracker, &issued).identity().clone();
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| tracker.authenticate(&issued.secret));
+        // Until it waits; if it does not yet, it is refused all the more.
+        std::thread::sleep(Duration::from_millis(50));
+        let revoking = scope.spawn(|| tracker.tokens().revoke(issued.token.id, "leaked"));
+        eventually("it is revoked here", || !tracker.still_holds(&identity).unwrap());
+        other.execute_batch("ROLLBACK").unwrap();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.status(), 401, "{error:?}");
+        revoking.join().unwrap().unwrap();
+    });
 }
 
 #[test]
