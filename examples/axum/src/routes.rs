@@ -255,7 +255,10 @@ impl From<Error> for Failure {
         let status = match error.kind() {
             ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::AlreadyExists | ErrorKind::Revoked => StatusCode::CONFLICT,
+            ErrorKind::AlreadyExists
+            | ErrorKind::AlreadyRotated
+            | ErrorKind::Expired
+            | ErrorKind::Revoked => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self { status, message: error.to_string() }
