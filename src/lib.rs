@@ -55,6 +55,10 @@
 //! and safe on an async thread; on a cache miss take [`TokenTracker::authenticate`] to a blocking thread.
 //! Administration, statistics, [`TokenTracker::flush`] and [`TokenTracker::close`] block.
 //!
+//! # The life of a token
+//!
+//! What a token can be [limited to](life), how it is rotated and revoked, who may do it, and what is told of it.
+//!
 //! # Security
 //!
 //! The [threat model](security), each rule with the standard that it comes from, and what is not defended.
@@ -76,10 +80,6 @@
 //!
 //! A [`Hook`] is told, on a thread of its own, when a token is refused, used for the first time or from a new address,
 //! dormant or about to expire, and when the tracker is not well.
-//!
-//! # Not there yet
-//!
-//! Quotas, client networks and rotation.
 //!
 //! # Several processes
 //!
@@ -190,6 +190,10 @@ pub use usage::{Settled, Usage};
 #[cfg(doc)]
 #[doc = include_str!("../docs/durability.md")]
 pub mod guarantees {}
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/tokens.md")]
+pub mod life {}
 
 #[cfg(doc)]
 #[doc = include_str!("../docs/security.md")]
