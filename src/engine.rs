@@ -60,6 +60,8 @@ pub(crate) struct Engine {
     /// references of a single one would be what all threads write on every hit.
     recorders: Box<[Arc<Recorder>]>,
     pub(crate) path_filter: PathFilter,
+    /// What a token must have for its bearer to manage tokens.
+    pub(crate) management_scope: Arc<str>,
     pub(crate) max_token_length: usize,
     serve_stale: Duration,
     realm: Option<String>,
@@ -95,6 +97,7 @@ pub(crate) struct Config {
     pub(crate) issuers: Issuers,
     pub(crate) opaque_prefix: OpaquePrefix,
     pub(crate) realm: Option<String>,
+    pub(crate) management_scope: Arc<str>,
     pub(crate) max_token_length: usize,
     pub(crate) durability: Durability,
     pub(crate) recording: bool,
@@ -143,6 +146,7 @@ impl Engine {
             lists: Lists::default(),
             recorders,
             path_filter: config.path_filter,
+            management_scope: config.management_scope,
             max_token_length: config.max_token_length,
             serve_stale: config.serve_stale,
             realm: config.realm,

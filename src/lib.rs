@@ -166,7 +166,7 @@ pub use token::{
     Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind, TokenPage,
     TokenStatus, TokenUpdate,
 };
-pub use tokens::{Revoked, Tokens};
+pub use tokens::{MassRevocation, Preview, Revoked, Tokens};
 pub use tracker::TokenTracker;
 pub use usage::{Settled, Usage};
 

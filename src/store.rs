@@ -33,7 +33,9 @@ use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, NewCredential, TokenRow};
+pub(crate) use catalogue::{
+    At, Authority, Catalogue, CredentialKey, NewCredential, Part, TokenRow,
+};
 pub(crate) use checkpoint::Checkpointer;
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
