@@ -144,7 +144,7 @@ impl Meter {
         cells.bucket = Bucket::default();
         cells.bucket_serial = cells.bucket_serial.wrapping_add(1);
         for (period, resets) in resets {
-            cells.counts[period.place()].reset(*period, *resets);
+            cells.counts[period.place()].reset(*resets);
         }
     }
 

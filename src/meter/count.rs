@@ -57,8 +57,11 @@ impl Count {
     }
 
     fn begin(&mut self, period: Period, number: i64) {
-        self.number = number;
-        self.ends_at = period.end(number);
+        (self.number, self.ends_at) = (number, period.end(number));
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         (self.seen, self.left) = (None, 0);
         self.serial = self.serial.wrapping_add(1);
     }
@@ -117,9 +120,9 @@ impl Count {
     }
 
     /// The file was set to nothing, so often by now: what is here may be of before that.
-    pub(super) fn reset(&mut self, period: Period, resets: i64) {
+    pub(super) fn reset(&mut self, resets: i64) {
         if self.seen.is_none_or(|seen| seen.resets != resets) {
-            self.begin(period, self.number);
+            self.forget();
         }
     }
 

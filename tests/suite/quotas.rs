@@ -372,6 +372,37 @@ fn processes_on_one_file_share_counts_and_lose_a_lease_each_at_most() {
 }
 
 #[test]
+fn windows_that_change_under_load_get_no_unit_too_many() {
+    let database = Database::new();
+    let clock = ManualClock::default();
+    let open = || {
+        let builder: Builder = TokenTracker::builder().jwt_key(key()).clock(clock.clone());
+        builder.open(database.path()).unwrap()
+    };
+    let (one, two) = (open(), open());
+    let quota = Quota::new().per_minute(150).per_hour(1_000_000);
+    let issued = limited(&one, "laptop", quota);
+    let minutes = 12_u32;
+    let used = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for tracker in [&one, &one, &two] {
+            let (issued, used, clock) = (&issued, &used, &clock);
+            scope.spawn(move || {
+                for _ in 0..minutes / 3 {
+                    used.fetch_add(uses(tracker, issued, 250).into(), Ordering::Relaxed);
+                    clock.advance(SECOND * 60);
+                }
+            });
+        }
+    });
+    let used = used.into_inner();
+    assert!(used <= u64::from(minutes) * 150, "{used} in {minutes} minutes");
+    assert!(used >= 4 * 150, "{used} in {minutes} minutes");
+    let hour = database.number("SELECT granted FROM quota_windows WHERE period = 1");
+    assert!(u64::try_from(hour).unwrap() >= used);
+}
+
+#[test]
 fn counts_outlive_the_process_and_a_crash_costs_a_lease_at_most() {
     let database = Database::new();
     let issued = {
@@ -391,6 +422,25 @@ fn counts_outlive_the_process_and_a_crash_costs_a_lease_at_most() {
     assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::QuotaExceeded);
     let granted = "SELECT granted FROM quota_windows WHERE period = 2";
     assert_eq!(database.number(granted), 1_000);
+}
+
+#[test]
+fn debt_outlives_the_process_that_made_it() {
+    let database = Database::new();
+    let issued = {
+        let tracker = database.open();
+        let issued = limited(&tracker, "laptop", Quota::new().per_hour(100).per_day(1_000));
+        settled(&tracker, &issued, 1, 150);
+        issued
+    };
+    let tracker = database.open();
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::QuotaExceeded);
+    let states = denied(&tracker, &issued.secret).quota();
+    assert_eq!(states.iter().map(|state| state.remaining).collect::<Vec<_>>(), [0, 850]);
+    let granted = |period| {
+        database.number(&format!("SELECT granted FROM quota_windows WHERE period = {period}"))
+    };
+    assert_eq!((granted(1), granted(2)), (150, 150));
 }
 
 #[test]
@@ -535,6 +585,26 @@ fn reset_is_an_act_that_sets_what_is_used_to_nothing() {
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
     let without = opaque(&tracker, "without a quota");
     tracker.tokens().reset_quota(without.token.id).unwrap();
+}
+
+#[test]
+fn reset_of_what_only_another_process_used_is_one_here_too() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let (one, two) = (database.open(), builder.open(database.path()).unwrap());
+    let quota = Quota::new().per_minute(9).per_month(9);
+    let issued = limited(&one, "laptop", quota);
+    let free = two.authenticate(costing(&issued, 0)).unwrap();
+    assert_eq!(uses(&one, &issued, 20), 9);
+    two.tokens().reset_quota(issued.token.id).unwrap();
+    clock.set_wall(datetime!(2026-01-31 23:59 UTC));
+    let states = free.quota();
+    let shown: Vec<_> = states.iter().map(|state| (state.remaining, state.reset)).collect();
+    assert_eq!(shown, [(9, SECOND * 60), (9, SECOND * 60)]);
+    assert_eq!(uses(&two, &issued, 20), 9);
+    let unused = limited(&one, "unused", quota);
+    two.tokens().reset_quota(unused.token.id).unwrap();
+    assert_eq!(uses(&two, &unused, 20), 9);
 }
 
 #[test]
