@@ -463,6 +463,21 @@ mod tests {
     }
 
     #[test]
+    fn lease_of_a_window_that_ended_meanwhile_is_not_one_of_the_next() {
+        let mut world = World::new(1, Quota::new().per_hour(1_000));
+        assert!(world.take(0, 10).is_ok());
+        let (meter, quota, before) = (Arc::clone(&world.processes[0]), world.quota, world.now());
+        let ask = meter.asks(&quota, 1, before)[0];
+        let leased = leases(&[(ask, world.file[Period::Hour.place()])]);
+        assert!(leased[0].goes_on);
+        world.clock.advance(Duration::from_secs(3_600));
+        assert!(matches!(meter.take(&quota, 1, world.now()), Taken::NeedsLease));
+        assert!(matches!(meter.receive(&leased, &quota, 1, before), Taken::Granted(_)));
+        assert!(matches!(meter.take(&quota, 1, before), Taken::Granted(_)));
+        assert!(matches!(meter.take(&quota, 1, world.now()), Taken::NeedsLease));
+    }
+
+    #[test]
     fn sizes_are_what_the_bounds_are_told_by() {
         assert!(size_of::<Meter>() <= 512, "{}", size_of::<Meter>());
         assert!(size_of::<Reservation>() <= 64, "{}", size_of::<Reservation>());

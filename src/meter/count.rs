@@ -68,12 +68,12 @@ impl Count {
 
     /// To be asked after [`Count::go_on`].
     pub(super) fn stand(&self, limit: u64, cost: u32) -> Stand {
-        let Some(seen) = self.seen.filter(|seen| limit >= seen.limit) else {
-            return if u64::from(cost) > limit { Stand::Never } else { Stand::Lease };
-        };
+        if u64::from(cost) > limit {
+            return Stand::Never;
+        }
+        let Some(seen) = self.seen.filter(|seen| limit >= seen.limit) else { return Stand::Lease };
         let free = i64::try_from(limit.saturating_sub(seen.granted)).unwrap_or(i64::MAX);
         match i64::from(cost) {
-            _ if u64::from(cost) > limit => Stand::Never,
             cost if cost <= self.left => Stand::Enough,
             cost if seen.is_old || cost <= self.left.saturating_add(free) => Stand::Lease,
             _ => Stand::Exhausted,

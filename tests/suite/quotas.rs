@@ -127,7 +127,7 @@ fn what_is_refused_says_when_to_come_again_and_asks_for_no_other_credential() {
     let two = denied(&tracker, costing(&issued, 2));
     assert_eq!(two.retry_after(), Some(HOUR + HOUR / 2 + DAY));
     assert_eq!(two.reason(), DenialReason::QuotaExceeded);
-    for never in [6, u32::MAX] {
+    for never in [5, 6, u32::MAX] {
         let refused = denied(&tracker, costing(&issued, never));
         assert_eq!((refused.reason(), refused.retry_after()), (DenialReason::QuotaExceeded, None));
     }
