@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Serial;
 use super::lease::{Ask, Holding, Lease};
 use crate::quota::Period;
 use crate::timestamp::Timestamp;
@@ -15,7 +16,7 @@ pub(super) struct Count {
     /// Units that were leased and are not granted yet; negative where more was charged than there was.
     left: i64,
     /// Changes with every window and reset: what was reserved before is not given back to what comes after.
-    serial: u32,
+    serial: Serial,
 }
 
 #[derive(Clone, Copy)]
@@ -43,7 +44,7 @@ pub(super) enum Stand {
 impl Default for Count {
     fn default() -> Self {
         let ends_at = Timestamp::from_micros(i64::MIN);
-        Self { number: i64::MIN, ends_at, seen: None, left: 0, serial: 0 }
+        Self { number: i64::MIN, ends_at, seen: None, left: 0, serial: Serial::default() }
     }
 }
 
@@ -63,7 +64,7 @@ impl Count {
 
     fn forget(&mut self) {
         (self.seen, self.left) = (None, 0);
-        self.serial = self.serial.wrapping_add(1);
+        self.serial.step();
     }
 
     /// To be asked after [`Count::go_on`].
@@ -110,7 +111,7 @@ impl Count {
         self.left = self.left.saturating_add(units.into());
     }
 
-    pub(super) fn serial(&self) -> u32 {
+    pub(super) fn serial(&self) -> Serial {
         self.serial
     }
 
