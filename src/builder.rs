@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::ClientAddresses;
 use crate::clock::{Clock, SystemClock};
 use crate::durability::{Checkpoints, Durability};
 use crate::error::Error;
+use crate::events::Hook;
 use crate::jwt::{JwtIssuer, JwtKey};
 use crate::path_filter::PathFilter;
 use crate::presence::Presence;
@@ -43,6 +45,10 @@ use crate::tracker::TokenTracker;
 /// | [`daily_retention`](Self::daily_retention) | 730 days | 1 day to 3,650 days, and no less than the other two |
 /// | [`max_file_size`](Self::max_file_size) | 8 GiB | 16 MiB or more |
 /// | [`checkpoints`](Self::checkpoints) | `Automatic` | |
+/// | [`client_addresses`](Self::client_addresses) | `Keep` | |
+/// | [`hook`](Self::hook) | none | one |
+/// | [`dormant_after`](Self::dormant_after) | 90 days | 1 hour to 3,650 days, and twice the last-used interval |
+/// | [`expiring_within`](Self::expiring_within) | 7 days | 1 hour to 3,650 days |
 /// | [`clock`](Self::clock) | [`SystemClock`] | |
 ///
 /// A value out of its bounds is an error of `open` and `in_memory` that names the knob.
@@ -72,6 +78,10 @@ pub struct Builder {
     daily_retention: Duration,
     max_file_size: u64,
     checkpoints: Checkpoints,
+    hook: Option<Arc<dyn Hook>>,
+    dormant_after: Duration,
+    expiring_within: Duration,
+    client_addresses: ClientAddresses,
     clock: Arc<dyn Clock>,
 }
 
@@ -103,6 +113,10 @@ impl Builder {
             daily_retention: 730 * DAY,
             max_file_size: 8 << 30,
             checkpoints: Checkpoints::Automatic,
+            hook: None,
+            dormant_after: 90 * DAY,
+            expiring_within: 7 * DAY,
+            client_addresses: ClientAddresses::default(),
             clock: Arc::new(SystemClock::new()),
         }
     }
@@ -255,6 +269,52 @@ impl Builder {
     /// Who moves what is in the write-ahead log into the database.
     pub fn checkpoints(mut self, by: Checkpoints) -> Self {
         self.checkpoints = by;
+        self
+    }
+
+    /// What is kept of clients' addresses: all, the network, a keyed hash, or nothing.
+    pub fn client_addresses(mut self, kept: ClientAddresses) -> Self {
+        self.client_addresses = kept;
+        self
+    }
+
+    /// Who is told of what happens, on a thread of its own: see [`Hook`]. The last one that is given. Without a hook
+    /// there is no such thread, and no event is put together.
+    ///
+    /// ```
+    /// use std::sync::mpsc::{Sender, channel};
+    /// use token_tracker::{FirstUseEvent, Hook, NewToken, TokenTracker};
+    ///
+    /// struct Tell(Sender<String>);
+    ///
+    /// impl Hook for Tell {
+    ///     fn first_use(&self, event: &FirstUseEvent) {
+    ///         let _ = self.0.send(format!("{} is in use", event.subject.name));
+    ///     }
+    /// }
+    ///
+    /// let (sender, told) = channel();
+    /// let tracker = TokenTracker::builder().hook(Tell(sender)).in_memory()?;
+    /// let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
+    /// let access = tracker.authenticate(&issued.secret)?;
+    /// assert_eq!(told.recv()?, "laptop is in use");
+    /// # drop(access);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn hook(mut self, hook: impl Hook) -> Self {
+        self.hook = Some(Arc::new(hook));
+        self
+    }
+
+    /// How long a token is not used before the [`Hook`] is told that it is [dormant](Hook::dormant).
+    pub fn dormant_after(mut self, time: Duration) -> Self {
+        self.dormant_after = time;
+        self
+    }
+
+    /// How long before a token expires the [`Hook`] is told that it [does](Hook::expiring).
+    pub fn expiring_within(mut self, time: Duration) -> Self {
+        self.expiring_within = time;
         self
     }
 

@@ -14,12 +14,12 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 use std::hash::Hasher;
 use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
 use siphasher::sip128::{Hasher128, SipHasher13};
 
 use crate::error::Error;
 use crate::identity::Grant;
 use crate::secret::random;
+use crate::sync::Mutex;
 use crate::token::{TokenId, TokenState};
 use table::Table;
 
@@ -59,6 +59,7 @@ struct Gate {
     tokens: HashMap<TokenId, Forms>,
     tokens_kept: usize,
     refusals: HashMap<TokenId, Refusal>,
+    refusals_kept: usize,
     /// Refusals up to here were let go, so that what was read before is worth nothing.
     horizon: u64,
 }
@@ -94,6 +95,7 @@ impl Cache {
                 tokens: HashMap::new(),
                 tokens_kept: capacity,
                 refusals: HashMap::new(),
+                refusals_kept: MAX_REFUSALS,
                 horizon: 0,
             }),
         })
@@ -216,13 +218,21 @@ impl Cache {
             |refusal: &&mut Refusal| refusal.waiting == 0 && refusal.state != TokenState::Revoked;
         if let Some(refusal) = gate.refusals.get_mut(&token).filter(suspended) {
             refusal.lasting = false;
-            refusal.visible_from = generation;
+            // Not later than it was: what was read since the suspension is right as it was read.
+            refusal.visible_from = refusal.visible_from.min(generation);
         }
     }
 
-    /// The token is new under its number: what was refused under it before was somebody's mistake.
+    /// The token is new under its number: what was refused under it before was somebody's mistake, but
+    /// for what is still under way and will find the token.
     pub(crate) fn refusal_forgotten(&self, token: TokenId) {
-        self.gate.lock().refusals.remove(&token);
+        let mut gate = self.gate.lock();
+        if let Occupied(mut refusal) = gate.refusals.entry(token) {
+            refusal.get_mut().lasting = false;
+            if refusal.get().waiting == 0 {
+                refusal.remove();
+            }
+        }
     }
 
     /// Applies changes before their commit starts: from here on no look-up of before is inserted.
@@ -291,7 +301,7 @@ impl Gate {
     }
 
     fn let_go_of_refusals(&mut self) {
-        if self.refusals.len() <= MAX_REFUSALS {
+        if self.refusals.len() <= self.refusals_kept {
             return;
         }
         let horizon = &mut self.horizon;
@@ -345,6 +355,9 @@ impl CacheKey {
     }
 }
 
+#[cfg(all(test, model))]
+mod model;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,6 +396,7 @@ mod tests {
             expires_at: None,
             ends_at: None,
             state: TokenState::Active,
+            standing: crate::token::Standing::UNTRACKED,
             terms: Terms::default(),
             live: Live::new(None),
         }
@@ -490,6 +504,38 @@ mod tests {
         cache.refuse(token(), TokenState::Suspended);
         cache.refusal_lifted(token(), 11);
         assert_eq!(admitted(&cache, 11).1, Some(TokenState::Suspended));
+    }
+
+    #[test]
+    fn token_that_is_issued_while_it_is_being_revoked_stays_refused_though_that_is_not_stored() {
+        let cache = cache();
+        cache.refuse(token(), TokenState::Revoked);
+        cache.refusal_forgotten(token());
+        assert_eq!(admitted(&cache, 1).1, Some(TokenState::Revoked), "as soon as it is there");
+        cache.refusal_failed(token());
+        assert_eq!(admitted(&cache, 1).1, Some(TokenState::Revoked));
+        cache.refusal_forgotten(token());
+        assert_eq!(admitted(&cache, 1), (true, None), "a mistake of before");
+    }
+
+    #[test]
+    fn look_up_that_was_retired_before_it_was_inserted_takes_no_place() {
+        let cache = cache();
+        let held = admit(&cache);
+        cache.apply(&[token()], 1);
+        cache.insert(cache.key("one"), &held);
+        assert_eq!(cache.len(), 0);
+    }
+
+    #[test]
+    fn resuming_a_token_once_more_refuses_no_look_up_that_saw_it_resumed() {
+        let cache = cache();
+        cache.refuse(token(), TokenState::Suspended);
+        cache.refusal_committed(token(), TokenState::Suspended, 11);
+        cache.refusal_lifted(token(), 12);
+        cache.refusal_lifted(token(), 13);
+        assert_eq!(admitted(&cache, 12).1, None);
+        assert_eq!(admitted(&cache, 10).1, Some(TokenState::Suspended));
     }
 
     #[test]

@@ -19,10 +19,13 @@ pub trait Clock: Send + Sync + 'static {
     /// Both at once, which each request asks for: the wall clock in whole microseconds since
     /// 1970-01-01T00:00:00Z, rounded down, and the monotonic time.
     fn moment(&self) -> (i64, Duration) {
-        let micros = self.now().unix_timestamp_nanos().div_euclid(1_000);
-        let micros = i64::try_from(micros).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX });
-        (micros, self.monotonic())
+        (whole_micros(self.now()), self.monotonic())
     }
+}
+
+fn whole_micros(at: OffsetDateTime) -> i64 {
+    let micros = at.unix_timestamp_nanos().div_euclid(1_000);
+    i64::try_from(micros).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// The clocks of the operating system.
@@ -148,6 +151,12 @@ impl Clock for ManualClock {
 
     fn monotonic(&self) -> Duration {
         self.times.lock().monotonic
+    }
+
+    /// Of one moment: whoever compares the two sees no step where both are moved meanwhile.
+    fn moment(&self) -> (i64, Duration) {
+        let times = *self.times.lock();
+        (whole_micros(times.wall), times.monotonic)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether the wall clock can be relied on where something would be removed by it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -44,6 +45,11 @@ impl ClockWatch {
         (!seen.in_doubt).then_some(now)
     }
 
+    /// What the monotonic clock shows.
+    pub(crate) fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
     /// The wall clock is right as it is.
     pub(crate) fn confirm(&self) {
         let (_, offset) = self.look();
@@ -51,17 +57,28 @@ impl ClockWatch {
     }
 
     fn look(&self) -> (Timestamp, i64) {
-        let now = Timestamp::from(self.clock.now());
-        (now, now.as_micros().saturating_sub(micros(self.clock.monotonic())))
+        let (now, monotonic) = self.clock.moment();
+        (Timestamp::from_micros(now), now.saturating_sub(micros(monotonic)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::clock::ManualClock;
+
+    #[test]
+    fn clock_that_is_moved_while_it_is_looked_at_is_not_doubted() {
+        let clock = ManualClock::default();
+        let watch = ClockWatch::new(Arc::new(clock.clone()));
+        std::thread::scope(|scope| {
+            let moves =
+                scope.spawn(|| (0..200_000).for_each(|_| clock.advance(Duration::from_secs(120))));
+            while !moves.is_finished() {
+                assert!(watch.trusted_now().is_some());
+            }
+        });
+    }
 
     #[test]
     fn step_of_over_a_minute_is_doubted_until_it_is_confirmed_and_a_slew_is_not() {

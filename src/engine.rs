@@ -1,16 +1,19 @@
 //! The way a request takes through the parts.
 
+mod denials;
+mod first_uses;
 mod lists;
 mod look_up;
 mod quotas;
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use crate::address::ClientAddresses;
 use crate::cache::{Cache, CacheKey};
 use crate::checkpoints::Checkpoints;
 use crate::clock::Clock;
@@ -35,8 +38,11 @@ use crate::store::{Store, to_error};
 use crate::throttle::Throttle;
 use crate::ticket::{Access, Recorder, Ticket};
 use crate::timestamp::Timestamp;
-use crate::token::{TokenId, TokenStatus};
+use crate::token::{ERASED, TokenId, TokenStatus};
 use crate::upkeep::Upkeep;
+use crate::vitals::Vitals;
+use denials::dead_credential;
+use first_uses::FirstUses;
 use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
@@ -63,35 +69,25 @@ pub(crate) struct Engine {
     /// Empty while usage recording is off. Several of the same, a token using one of them: the count of
     /// references of a single one would be what all threads write on every hit.
     recorders: Box<[Arc<Recorder>]>,
+    client_addresses: ClientAddresses,
     pub(crate) path_filter: PathFilter,
     pub(crate) max_token_length: usize,
     serve_stale: Duration,
     realm: Option<String>,
-    counters: Counters,
-    unclean_ends: u64,
+    vitals: Arc<Vitals>,
     pub(crate) upkeep: Arc<Upkeep>,
     pub(crate) checkpoints: Arc<Checkpoints>,
     pub(crate) events: Arc<Events>,
-}
-
-#[derive(Default)]
-struct Counters {
-    anonymous: AtomicU64,
-    filtered: AtomicU64,
-    strangers: AtomicU64,
+    pub(crate) first_uses: Arc<FirstUses>,
 }
 
 /// What was opened.
 pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
-    pub(crate) cache: Arc<Cache>,
-    pub(crate) queue: Arc<Queue>,
     pub(crate) follower: Arc<Follower>,
     pub(crate) tracked_since: Option<Timestamp>,
-    pub(crate) unclean_ends: u64,
-    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) checkpoints: Arc<Checkpoints>,
-    pub(crate) events: Arc<Events>,
 }
 
 /// What the knobs come to, checked.
@@ -106,6 +102,7 @@ pub(crate) struct Config {
     pub(crate) last_used_capacity: NonZeroUsize,
     pub(crate) path_filter: PathFilter,
     pub(crate) serve_stale: Duration,
+    pub(crate) client_addresses: ClientAddresses,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -125,11 +122,13 @@ pub(crate) struct Moment {
 
 impl Engine {
     pub(crate) fn new(config: Config, parts: Parts) -> Self {
+        let vitals = parts.vitals;
         let recorder = || {
             Arc::new(Recorder {
-                queue: Arc::clone(&parts.queue),
+                queue: Arc::clone(&vitals.queue),
                 clock: Arc::clone(&config.clock),
                 acknowledges_commit: config.durability.acknowledges_commit(),
+                client_addresses: config.client_addresses.clone(),
             })
         };
         let recorders = if config.recording { RECORDERS } else { 0 };
@@ -138,8 +137,8 @@ impl Engine {
         Self {
             clock: config.clock,
             store: parts.store,
-            cache: parts.cache,
-            queue: parts.queue,
+            cache: Arc::clone(&vitals.cache),
+            queue: Arc::clone(&vitals.queue),
             issuers: RwLock::new(Arc::new(config.issuers)),
             opaque_prefix: config.opaque_prefix,
             tracked_since: parts.tracked_since,
@@ -148,29 +147,21 @@ impl Engine {
             limiter,
             lists: Lists::default(),
             recorders,
+            client_addresses: config.client_addresses,
             path_filter: config.path_filter,
             max_token_length: config.max_token_length,
             serve_stale: config.serve_stale,
             realm: config.realm,
-            counters: Counters::default(),
-            unclean_ends: parts.unclean_ends,
-            upkeep: parts.upkeep,
+            upkeep: Arc::clone(&vitals.upkeep),
+            events: Arc::clone(&vitals.events),
+            vitals,
             checkpoints: parts.checkpoints,
-            events: parts.events,
+            first_uses: Arc::default(),
         }
     }
 
     pub(crate) fn health(&self) -> Health {
-        Health {
-            clock_in_doubt: self.upkeep.clock.trusted_now().is_none(),
-            upkeep_error: self.upkeep.trouble(),
-            filtered: self.counters.filtered.load(Ordering::Relaxed),
-            strangers: self.counters.strangers.load(Ordering::Relaxed),
-            anonymous: self.counters.anonymous.load(Ordering::Relaxed),
-            cached_tokens: self.cache.len() as u64,
-            unclean_ends: self.unclean_ends,
-            ..self.queue.health()
-        }
+        self.vitals.health()
     }
 
     pub(crate) fn moment(&self) -> Moment {
@@ -248,7 +239,10 @@ impl Engine {
         }
         Consulted::Answer(match self.look_up(token, now) {
             Ok(Sight::Known(grant)) => {
-                self.cache.insert(self.cache.key(token), &grant);
+                // Every use of a new credential comes this way, until the first is stored.
+                if !grant.standing.is_new() {
+                    self.cache.insert(self.cache.key(token), &grant);
+                }
                 self.lease_and_decide(grant, request, now)
             }
             Ok(Sight::Passed(passed)) => self.pass(passed, request, now),
@@ -270,7 +264,7 @@ impl Engine {
     ) -> Result<Access, AuthError> {
         judge(&passed, request, now.wall).map_err(|reason| self.stranger(reason))?;
         let identity = Identity { grant: Arc::new(passed) };
-        let ticket = Ticket::armed(None, TokenId::UNTRACKED, &request.facts, now.monotonic);
+        let ticket = self.arm(None, TokenId::UNTRACKED, request, now);
         Ok(Access::new(identity, ticket))
     }
 
@@ -294,7 +288,12 @@ impl Engine {
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
             sub: Some(grant.owner.clone()),
             aud: grant.terms.audiences.to_vec(),
-            exp: grant.ends_at.map(Timestamp::as_seconds),
+            exp: grant
+                .ends_at
+                .into_iter()
+                .chain(grant.standing.ends_at)
+                .min()
+                .map(Timestamp::as_seconds),
             token_type: Some("Bearer"),
             token_id: identity.is_tracked().then_some(grant.id),
         })
@@ -315,20 +314,35 @@ impl Engine {
     ) -> Result<Access, AuthError> {
         let identity = Identity { grant };
         let recorder = self.recorder(identity.grant.id).filter(|_| !self.filters(request));
-        let ticket =
-            Ticket::armed(recorder.cloned(), identity.grant.id, &request.facts, now.monotonic);
+        let ticket = self.arm(recorder.cloned(), identity.grant.id, request, now);
         match verdict {
             Ok(reservation) => {
                 self.note_use(&identity, now.wall);
-                Ok(Access::new(identity, ticket.reserving(reservation)))
+                let ticket = ticket.late(identity.grant.standing.outgoing()).reserving(reservation);
+                Ok(Access::new(identity, ticket))
             }
             Err(refusal) => {
                 let (realm, scope) = (self.realm.as_deref(), request.scope.as_deref());
-                let ticket = ticket.denied(refusal.reason);
+                let ticket = ticket
+                    .denied(refusal.reason)
+                    .late(dead_credential(&identity.grant, refusal.reason));
+                let ticket =
+                    if identity.grant.owner == ERASED { ticket.anonymous() } else { ticket };
+                self.tell_of_denial(refusal.reason, &identity.grant, request, &ticket, now.wall);
                 let denied = Denied::verified(refusal, identity, ticket, realm, scope);
                 Err(AuthError::Denied(denied))
             }
         }
+    }
+
+    fn arm(
+        &self,
+        recorder: Option<Arc<Recorder>>,
+        token: TokenId,
+        request: &AuthRequest<'_>,
+        now: Moment,
+    ) -> Ticket {
+        Ticket::armed(recorder, token, &request.facts, &self.client_addresses, now.monotonic)
     }
 
     fn recorder(&self, token: TokenId) -> Option<&Arc<Recorder>> {
@@ -338,7 +352,7 @@ impl Engine {
     fn filters(&self, request: &AuthRequest<'_>) -> bool {
         let filtered = request.path.as_deref().is_some_and(|path| self.path_filter.matches(path));
         if filtered {
-            self.counters.filtered.fetch_add(1, Ordering::Relaxed);
+            self.vitals.counters.filtered.fetch_add(1, Ordering::Relaxed);
         }
         filtered
     }
@@ -356,8 +370,8 @@ impl Engine {
 
     pub(crate) fn stranger(&self, reason: DenialReason) -> AuthError {
         let counter = match reason {
-            DenialReason::CredentialMissing => &self.counters.anonymous,
-            _ => &self.counters.strangers,
+            DenialReason::CredentialMissing => &self.vitals.counters.anonymous,
+            _ => &self.vitals.counters.strangers,
         };
         counter.fetch_add(1, Ordering::Relaxed);
         AuthError::Denied(Denied::stranger(reason, self.realm.as_deref()))
@@ -369,11 +383,15 @@ impl Engine {
             return Ok(false);
         }
         if self.follower.is_fresh(now.monotonic, BOUND) && identity.grant.live.is_current() {
-            return Ok(true);
+            return Ok(!identity.grant.standing.is_over(now.wall));
         }
-        let found = self.store.read(|reader| reader.catalogue().find_id(identity.grant.id));
-        let row = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
-        let refused = self.cache.refused(identity.grant.id, row.generation);
-        Ok(!refused && row.row.is_some_and(|row| row.status(now.wall) == TokenStatus::Active))
+        let credential = identity.grant.standing.id;
+        let found = self.store.read(|reader| reader.catalogue().authority_of(credential));
+        let found = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
+        Ok(found.is_some_and(|found| {
+            found.state.status(found.expires_at, now.wall) == TokenStatus::Active
+                && !found.standing.is_over(now.wall)
+                && !self.cache.refused(found.id, found.generation)
+        }))
     }
 }

@@ -22,6 +22,8 @@ struct Inner {
 pub enum ErrorKind {
     /// The name is taken by a living token of this owner, or the credential is already known.
     AlreadyExists,
+    /// The credential was replaced already, or its rotation is still under way.
+    AlreadyRotated,
     /// The database is locked by someone else and stayed so for the busy timeout.
     Busy,
     /// The wall clock moved by over a minute against the monotonic one, and nothing is removed or marked by it
@@ -29,6 +31,8 @@ pub enum ErrorKind {
     ClockInDoubt,
     /// The tracker is closed.
     Closed,
+    /// The token is past its expiry. An edit of the expiry brings it back.
+    Expired,
     /// An argument is out of its bounds; [`Error::field`] names it.
     InvalidInput,
     /// A record was accepted and could not be stored before the tracker closed.
@@ -39,8 +43,10 @@ pub enum ErrorKind {
     NotADatabase,
     /// The change is in force in this process and could not be committed: repeat it.
     NotDurable,
-    /// There is no such token, owner or page.
+    /// There is no such token, credential, owner or page.
     NotFound,
+    /// A writer that was given cannot be written to; the source says why.
+    Output,
     /// The token is revoked, and that is final.
     Revoked,
     /// The storage failed: disk full, file damaged, no permission.

@@ -42,6 +42,10 @@ pub struct Health {
     /// The wall clock moved by over a minute against the monotonic one. Records go on, but nothing is removed or
     /// marked as expired until [`confirm_clock`](crate::TokenTracker::confirm_clock).
     pub clock_in_doubt: bool,
+    /// Events that the [`Hook`](crate::Hook) was not told of: too many waited, or the tracker closed.
+    pub events_dropped: u64,
+    /// Calls of the hook that panicked.
+    pub hook_panics: u64,
     /// The tracker is closed.
     pub closed: bool,
 }

@@ -20,7 +20,7 @@ pub struct Introspection {
     /// Whom the token is for, by its own word.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aud: Vec<String>,
-    /// When it expires, in seconds since 1970.
+    /// When it expires, in seconds since 1970; where its secret was replaced with a deadline, that if it comes first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exp: Option<i64>,
     /// `Bearer` (RFC 6750).

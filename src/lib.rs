@@ -55,6 +55,10 @@
 //! and safe on an async thread; on a cache miss take [`TokenTracker::authenticate`] to a blocking thread.
 //! Administration, statistics, [`TokenTracker::flush`] and [`TokenTracker::close`] block.
 //!
+//! # The life of a token
+//!
+//! What a token can be [limited to](life), how it is rotated and revoked, who may do it, and what is told of it.
+//!
 //! # Security
 //!
 //! The [threat model](security), each rule with the standard that it comes from, and what is not defended.
@@ -67,11 +71,15 @@
 //! # What it keeps, and how long
 //!
 //! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
-//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic.
+//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
+//! dead tokens that no sum is of and that can never be good again ([`TokenTracker::upkeep`]). Of clients' addresses as
+//! much is kept as [`ClientAddresses`] says; what is kept of an owner can be [exported](TokenTracker::export_owner) and
+//! [erased](Tokens::erase_owner).
 //!
-//! # Not there yet
+//! # Events
 //!
-//! Quotas, client networks and rotation.
+//! A [`Hook`] is told, on a thread of its own, when a token is refused, used for the first time or from a new address,
+//! dormant or about to expire, and when the tracker is not well.
 //!
 //! # Several processes
 //!
@@ -80,6 +88,7 @@
 
 #![forbid(unsafe_code)]
 
+mod address;
 mod audit;
 mod bounds;
 mod builder;
@@ -87,6 +96,7 @@ mod cache;
 mod checkpoints;
 mod clock;
 mod clock_watch;
+mod credential;
 mod denial;
 mod durability;
 mod engine;
@@ -98,6 +108,7 @@ mod id_hash;
 mod identity;
 mod introspection;
 mod jwt;
+mod late_use;
 mod limiter;
 mod live;
 mod meter;
@@ -134,12 +145,15 @@ mod tracker;
 mod upkeep;
 mod usage;
 mod varint;
+mod vitals;
 mod writer;
 
 // The public interface is:
+pub use address::{AddressKey, ClientAddress, ClientAddresses};
 pub use audit::{Act, AuditEntry, AuditFilter, AuditPage};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
+pub use credential::{Credential, CredentialState, Rotation};
 pub use denial::Denied;
 pub use durability::{Checkpoints, Durability};
 pub use error::{Error, ErrorKind};
@@ -151,6 +165,7 @@ pub use health::Health;
 pub use identity::Identity;
 pub use introspection::Introspection;
 pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
+pub use late_use::{LateUse, LateUseFilter, LateUsePage};
 pub use network::Network;
 pub use path_filter::PathFilter;
 pub use query::{CompatibilitySummary, Latency, RouteCount, Summary, Verification};
@@ -165,16 +180,20 @@ pub use secret::Secret;
 pub use stats::{Stats, StatsQuery};
 pub use ticket::Access;
 pub use token::{
-    Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind, TokenPage,
-    TokenStatus, TokenUpdate,
+    CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,
+    TokenPage, TokenStatus, TokenUpdate,
 };
-pub use tokens::{Revoked, Tokens};
-pub use tracker::TokenTracker;
+pub use tokens::{Erased, Revoked, Tokens};
+pub use tracker::{ExportReport, TokenTracker, WeakTokenTracker};
 pub use usage::{Settled, Usage};
 
 #[cfg(doc)]
 #[doc = include_str!("../docs/durability.md")]
 pub mod guarantees {}
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/tokens.md")]
+pub mod life {}
 
 #[cfg(doc)]
 #[doc = include_str!("../docs/security.md")]

@@ -1,7 +1,8 @@
 //! What changes about a token while it is cached.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
+use crate::sync::{AtomicBool, AtomicI64};
 use crate::timestamp::Timestamp;
 
 /// No last use is known.

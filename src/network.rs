@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -14,6 +14,10 @@ const MAX_NETWORKS: usize = 64;
 
 /// An IPv4 network that is mapped into IPv6 has this many bits more (RFC 4291 §2.5.5.2).
 const MAPPED_BITS: u8 = 96;
+
+/// What is kept of a client's address where it is truncated.
+const CLIENT_BITS_V4: u8 = 24;
+const CLIENT_BITS_V6: u8 = 48;
 
 /// A network in CIDR notation (RFC 4632, RFC 4291 §2.3), such as `192.0.2.0/24` or `2001:db8::/48`.
 ///
@@ -38,6 +42,24 @@ impl Network {
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.contains(&address.to_canonical())
+    }
+
+    /// The network that is kept of a client's address: a /24, or a /48 of IPv6.
+    pub(crate) fn of_client(address: IpAddr) -> Self {
+        let net = match address.to_canonical() {
+            IpAddr::V4(address) => IpNet::V4(Ipv4Net::new_assert(address, CLIENT_BITS_V4)),
+            IpAddr::V6(address) => IpNet::V6(Ipv6Net::new_assert(address, CLIENT_BITS_V6)),
+        };
+        Self(net.trunc())
+    }
+
+    /// Whether it is as long as what is kept of a client's address.
+    pub(crate) fn is_of_client(&self) -> bool {
+        *self == Self::of_client(self.0.network())
+    }
+
+    pub(crate) fn first_address(&self) -> IpAddr {
+        self.0.network()
     }
 
     /// Whether all of another network is in it.

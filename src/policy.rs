@@ -9,8 +9,8 @@ use crate::restrictions::Restrictions;
 use crate::timestamp::Timestamp;
 use crate::token::TokenState;
 
-/// Decides from memory. What is final comes first, then what the owner can mend, then what this one
-/// request asks for.
+/// Decides from memory. What is final comes first, of the token and then of its credential, then what the owner can
+/// mend, then what this one request asks for.
 pub(crate) fn judge(
     grant: &Grant,
     request: &AuthRequest<'_>,
@@ -33,6 +33,7 @@ pub(crate) fn judge_token(grant: &Grant, now: Timestamp) -> Result<(), DenialRea
 fn judge_state(grant: &Grant, now: Timestamp) -> Result<(), DenialReason> {
     match grant.state {
         TokenState::Revoked => return Err(DenialReason::Revoked),
+        _ if grant.standing.is_over(now) => return Err(DenialReason::CredentialRetired),
         TokenState::MarkedExpired => return Err(DenialReason::Expired),
         TokenState::Active | TokenState::Suspended => {}
     }

@@ -149,7 +149,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    fn of(tally: &Tally) -> Option<Self> {
+    pub(crate) fn of(tally: &Tally) -> Option<Self> {
         let max = Duration::from_micros(tally.longest_us);
         let rank = |percent| tally.latency.percentile(percent).map(|shown| shown.min(max));
         Some(Self {

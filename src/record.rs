@@ -1,15 +1,15 @@
 //! The record of a request: how it ended, on its way to the store and as it is read back.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use crate::address::ClientAddress;
 use crate::reason::DenialReason;
 use crate::timestamp::Timestamp;
-use crate::token::TokenId;
+use crate::token::{CredentialId, TokenId};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -133,11 +133,41 @@ pub(crate) struct Record {
     pub(crate) outcome: Outcome,
     pub(crate) duration_us: i64,
     pub(crate) response_bytes: u64,
-    pub(crate) client_address: Option<IpAddr>,
+    pub(crate) client_address: Option<ClientAddress>,
     pub(crate) user_agent: Option<Arc<str>>,
     pub(crate) cost: u64,
     /// How many requests it stands for; its bytes and its cost are then their sums.
     pub(crate) weight: u32,
+    /// Few records have it: a hit is not to pay for it.
+    pub(crate) late: Option<Box<Late>>,
+}
+
+/// What there is to say of a request with a credential that is dead or on its way out.
+#[derive(Clone, Debug)]
+pub(crate) struct Late {
+    pub(crate) credential: CredentialId,
+    /// The newest of the requests that the record stands for, where it stands for several.
+    pub(crate) newest: Option<Sighting>,
+}
+
+/// When a credential was seen, and where.
+#[derive(Clone, Debug)]
+pub(crate) struct Sighting {
+    pub(crate) at: Timestamp,
+    pub(crate) address: Option<ClientAddress>,
+    pub(crate) user_agent: Option<Arc<str>>,
+    pub(crate) route: Option<Arc<str>>,
+}
+
+impl Record {
+    pub(crate) fn sighting(&self) -> Sighting {
+        Sighting {
+            at: self.at,
+            address: self.client_address,
+            user_agent: self.user_agent.clone(),
+            route: self.route.clone(),
+        }
+    }
 }
 
 /// A record as it is read back.
@@ -160,8 +190,8 @@ pub struct UsageRecord {
     pub duration: Duration,
     /// The bytes of the body that were handed to the transport.
     pub response_bytes: u64,
-    /// The client's address, where the adapter knew it.
-    pub client_address: Option<IpAddr>,
+    /// The client's address, where the adapter knew it, as far as [it is kept](crate::ClientAddresses).
+    pub client_address: Option<ClientAddress>,
     /// The `User-Agent`, where there was one; `<other>` past the dictionary's cap.
     pub user_agent: Option<String>,
     /// What the request was worth.

@@ -3,10 +3,14 @@
 mod append;
 mod audit;
 mod catalogue;
+mod census;
 mod checkpoint;
 mod dictionary;
+mod erase;
+mod export;
 mod failure;
 mod fold;
+mod late_uses;
 mod log;
 mod log_rows;
 mod quota;
@@ -14,6 +18,7 @@ mod retention;
 mod rollup;
 mod schema;
 mod session;
+mod sightings;
 mod size;
 mod statistics;
 mod tier;
@@ -34,8 +39,11 @@ use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, NewCredential, TokenRow};
+pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, Named, NewCredential, TokenRow};
+pub(crate) use census::{Notices, Place, Survey};
 pub(crate) use checkpoint::Checkpointer;
+pub(crate) use erase::Stepped;
+pub(crate) use export::{Cursor, Part, token_line};
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Days, Session, Step};
@@ -288,6 +296,25 @@ impl Synchronous {
     }
 }
 
+/// Where what is deleted or changed is overwritten.
+#[derive(Clone, Copy)]
+enum OverwriteFreed {
+    /// In pages that nothing else is in, too, which costs writing them.
+    Everywhere,
+    /// In pages that are written anyway.
+    InPages,
+}
+
+impl OverwriteFreed {
+    fn set(self, connection: &Connection) -> rusqlite::Result<()> {
+        let mode = match self {
+            Self::Everywhere => "ON",
+            Self::InPages => "FAST",
+        };
+        connection.pragma_update_and_check(None, "secure_delete", mode, |_| Ok(()))
+    }
+}
+
 fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     let connection = connect(path)?;
     connection.busy_timeout(options.busy_timeout)?;
@@ -299,6 +326,7 @@ fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     anyhow::ensure!(mode.eq_ignore_ascii_case("wal"), "the file system gives no write-ahead log");
     options.synchronous().set(&connection)?;
     leave_checkpoints(&connection, options.checkpoints)?;
+    OverwriteFreed::Everywhere.set(&connection)?;
     // No commit makes a checkpoint: there is a connection for that, or a replicator.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "foreign_keys", true)?;

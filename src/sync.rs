@@ -1,7 +1,13 @@
-//! The locks of what is model-checked: those of `parking_lot`, or the checker's in their place.
+//! The locks and atomics of what is model-checked: those of `parking_lot` and `std`, or the checker's in
+//! their place.
 
 #[cfg(all(test, model))]
 pub(crate) use checked::{Condvar, Mutex, MutexGuard};
+#[cfg(all(test, model))]
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+#[cfg(not(all(test, model)))]
+pub(crate) use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize};
+
 #[cfg(not(all(test, model)))]
 pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -30,6 +36,12 @@ mod checked {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             MutexGuard { mutex: self, held: Some(self.0.lock().unwrap()) }
+        }
+    }
+
+    impl<T: Default> Default for Mutex<T> {
+        fn default() -> Self {
+            Self::new(T::default())
         }
     }
 

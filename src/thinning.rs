@@ -1,11 +1,12 @@
 //! A client with a dead token in a retry loop must not fill the log: of the denials of one token for one
-//! reason, ten a minute are rows of their own, and the rest is one row with a weight.
+//! reason, ten a minute are rows of their own, and the rest is one row with a weight. Dead credentials of one token
+//! are told apart.
 
 use std::collections::HashMap;
 
 use crate::reason::DenialReason;
 use crate::record::Record;
-use crate::token::TokenId;
+use crate::token::{CredentialId, TokenId};
 
 /// Denials of one token, for one reason, in one minute of the wall clock.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -13,6 +14,8 @@ pub(crate) struct Kind {
     pub(crate) token: TokenId,
     pub(crate) reason: DenialReason,
     pub(crate) minute: i64,
+    /// The credential, where its use is late.
+    pub(crate) late: Option<CredentialId>,
 }
 
 /// Denials that are rows of their own, of a kind.
@@ -26,7 +29,8 @@ impl Kind {
     pub(crate) fn of(record: &Record) -> Option<Self> {
         let reason = record.outcome.reason()?;
         let minute = record.at.as_micros().div_euclid(60_000_000);
-        Some(Self { token: record.token, reason, minute })
+        let late = record.late.as_ref().map(|late| late.credential);
+        Some(Self { token: record.token, reason, minute, late })
     }
 }
 
@@ -82,13 +86,19 @@ impl Record {
         self.weight = self.weight.saturating_add(other.weight);
         self.response_bytes = self.response_bytes.saturating_add(other.response_bytes);
         self.cost = self.cost.saturating_add(other.cost);
+        if let Some(late) = &mut self.late {
+            let newest_at = late.newest.as_ref().map_or(self.at, |newest| newest.at);
+            if other.at >= newest_at {
+                late.newest = Some(other.sighting());
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::{Method, Outcome};
+    use crate::record::{Late, Method, Outcome};
     use crate::timestamp::Timestamp;
 
     fn denial(token: i64, second: i64) -> Record {
@@ -105,6 +115,7 @@ mod tests {
             user_agent: None,
             cost: 3,
             weight: 1,
+            late: None,
         }
     }
 
@@ -120,6 +131,36 @@ mod tests {
         assert!(thinning.sift(denial(1, 59)).is_none(), "taking them starts no new minute");
         assert!(thinning.sift(denial(1, 60)).is_some(), "a new minute does");
         assert!(thinning.sift(denial(2, 59)).is_some(), "and so does another token");
+    }
+
+    #[test]
+    fn late_use_is_kept_apart_by_credential_and_with_the_newest_of_its_requests() {
+        let late = |credential, second: i64| Record {
+            user_agent: Some(second.to_string().into()),
+            late: Some(Box::new(Late {
+                credential: CredentialId::from_row(credential),
+                newest: None,
+            })),
+            ..denial(1, second)
+        };
+        let mut thinning = Thinning::default();
+        for credential in [1, 2] {
+            let rows = (0..20).filter_map(|_| thinning.sift(late(credential, 30))).count();
+            assert_eq!(rows, 10, "of each");
+        }
+        for second in [50, 40] {
+            assert!(thinning.sift(late(1, second)).is_none());
+        }
+        let merged = thinning.take();
+        let seen = |credential| {
+            let late = |record: &Record| record.late.clone().map(|late| (record.weight, late));
+            let mut found = merged.iter().filter_map(late);
+            let (weight, late) = found.find(|(_, late)| late.credential.as_row() == credential)?;
+            let newest = late.newest?;
+            Some((weight, newest.at, newest.user_agent?.to_string()))
+        };
+        assert_eq!(seen(1), Some((12, Timestamp::from_seconds(50), "50".to_owned())));
+        assert_eq!(seen(2), Some((10, Timestamp::from_seconds(30), "30".to_owned())));
     }
 
     #[test]

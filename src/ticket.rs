@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::address::{ClientAddress, ClientAddresses};
 use crate::clock::Clock;
 use crate::identity::Identity;
 use crate::meter::Reservation;
@@ -12,11 +13,11 @@ use crate::queue::{Entrance, Queue};
 use crate::quota::QuotaState;
 use crate::reason::DenialReason;
 use crate::receipt::Receipt;
-use crate::record::{Method, Outcome, Record};
+use crate::record::{Late, Method, Outcome, Record};
 use crate::request::Facts;
 use crate::texts::shared;
 use crate::timestamp::{Timestamp, micros};
-use crate::token::TokenId;
+use crate::token::{CredentialId, TokenId};
 
 /// The status recorded for a client that left before there was one.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -35,6 +36,7 @@ pub(crate) struct Recorder {
     pub(crate) clock: Arc<dyn Clock>,
     /// Whether a receipt resolves only when the record is committed.
     pub(crate) acknowledges_commit: bool,
+    pub(crate) client_addresses: ClientAddresses,
 }
 
 /// What is known of a request so far. Settles when dropped.
@@ -44,11 +46,16 @@ pub(crate) struct Ticket {
     token: TokenId,
     started: Duration,
     denied: Option<DenialReason>,
+    /// The credential, where its use is late.
+    late: Option<CredentialId>,
     head: Option<Head>,
     method: Method,
     route: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
-    pub(crate) client_address: Option<IpAddr>,
+    /// What is kept of it: nobody after the ticket sees more.
+    client_address: Option<ClientAddress>,
+    /// Whether nothing is kept that could tell who the client was.
+    anonymous: bool,
     pub(crate) response_bytes: u64,
     pub(crate) cost: u32,
     /// What the request took of a quota, until it is settled.
@@ -67,6 +74,7 @@ impl Ticket {
         recorder: Option<Arc<Recorder>>,
         token: TokenId,
         facts: &Facts<'_>,
+        addresses: &ClientAddresses,
         started: Duration,
     ) -> Self {
         let mut ticket = Self {
@@ -74,11 +82,13 @@ impl Ticket {
             token,
             started,
             denied: None,
+            late: None,
             head: None,
             method: Method::default(),
             route: None,
             user_agent: None,
-            client_address: facts.client_address,
+            client_address: facts.client_address.and_then(|address| addresses.kept(address)),
+            anonymous: false,
             response_bytes: 0,
             cost: facts.units(),
             reservation: None,
@@ -91,6 +101,12 @@ impl Ticket {
         ticket
     }
 
+    /// Notes that the credential is dead or on its way out, if it is.
+    pub(crate) fn late(mut self, credential: Option<CredentialId>) -> Self {
+        self.late = credential;
+        self
+    }
+
     pub(crate) fn reserving(mut self, reservation: Option<Reservation>) -> Self {
         self.reservation = reservation;
         self
@@ -101,18 +117,39 @@ impl Ticket {
         self
     }
 
+    /// Forgets who the client was, and whatever is said of him later.
+    pub(crate) fn anonymous(mut self) -> Self {
+        (self.client_address, self.user_agent, self.anonymous) = (None, None, true);
+        self
+    }
+
+    pub(crate) fn is_anonymous(&self) -> bool {
+        self.anonymous
+    }
+
+    /// What is kept of it.
+    pub(crate) fn client_address(&self) -> Option<ClientAddress> {
+        self.client_address
+    }
+
+    pub(crate) fn set_client_address(&mut self, address: IpAddr) {
+        let recorder = self.recorder.as_ref().filter(|_| !self.anonymous);
+        self.client_address = recorder.and_then(|recorder| recorder.client_addresses.kept(address));
+    }
+
     pub(crate) fn set_method(&mut self, method: &str) {
         self.method = Method::named(method);
     }
 
     pub(crate) fn set_route(&mut self, route: &str) {
-        self.route = Some(shared(shortened(route, MAX_ROUTE)));
+        self.route = Some(route_text(route));
     }
 
     pub(crate) fn set_user_agent(&mut self, agent: &[u8]) {
-        // Cut first: a megabyte of agent is not to be converted for the sake of its start.
-        let start = &agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)];
-        self.user_agent = Some(shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT)));
+        if self.anonymous {
+            return;
+        }
+        self.user_agent = Some(agent_text(agent));
     }
 
     /// Settles with what [`Usage`](crate::Usage) says; a denial stays one.
@@ -163,6 +200,7 @@ impl Ticket {
             user_agent: self.user_agent.take(),
             cost: self.cost.into(),
             weight: 1,
+            late: self.late.map(|credential| Box::new(Late { credential, newest: None })),
         };
         let queue = &recorder.queue;
         match if blocking { queue.push_waiting(record) } else { queue.push(record) } {
@@ -195,6 +233,18 @@ impl fmt::Debug for Ticket {
             .field("settled", &self.recorder.is_none())
             .finish_non_exhaustive()
     }
+}
+
+/// A route template as it is kept.
+pub(crate) fn route_text(route: &str) -> Arc<str> {
+    shared(shortened(route, MAX_ROUTE))
+}
+
+/// A `User-Agent` as it is kept.
+pub(crate) fn agent_text(agent: &[u8]) -> Arc<str> {
+    // Cut first: a megabyte of agent is not to be converted for the sake of its start.
+    let start = &agent[..agent.len().min(MAX_USER_AGENT + LONGEST_CHARACTER)];
+    shared(shortened(&String::from_utf8_lossy(start), MAX_USER_AGENT))
 }
 
 /// The longest start of a text that has at most so many bytes.

@@ -1,6 +1,7 @@
 //! Tokens as the catalogue keeps them, and what can be asked of it.
 
 mod bounds;
+mod credential;
 mod new;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,8 @@ use crate::error::Error;
 use crate::restrictions::Restrictions;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
+pub use credential::CredentialId;
+pub(crate) use credential::{Phase, Standing};
 pub use new::{NewToken, TokenUpdate};
 
 /// The number of a token in its file. Assigned by the store and never used again.
@@ -48,6 +51,9 @@ impl FromStr for TokenId {
         text.parse().map(Self)
     }
 }
+
+/// The owner of tokens whose owner was erased. Nobody else can be called so.
+pub(crate) const ERASED: &str = "<erased>";
 
 /// What kind of credential a token is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
@@ -107,7 +113,8 @@ pub enum TokenStatus {
     Active,
     /// Past its expiry. An edit of the expiry brings it back.
     Expired,
-    /// Refused for good; the row stays as a tombstone.
+    /// Refused for good; the row stays as a tombstone, until [`upkeep`](crate::TokenTracker::upkeep) removes what
+    /// nothing depends on any longer.
     Revoked,
     /// Refused until resumed.
     Suspended,
@@ -239,6 +246,9 @@ pub struct Token {
     pub metadata: BTreeMap<String, String>,
     /// A part of the token that helps its owner recognise it and nobody to use it.
     pub fragment: String,
+    /// The credential that its clients surely have: the current one, or while a rotation waits for the first use of
+    /// the new one, the one before it.
+    pub credential_id: CredentialId,
     /// When it was issued or registered.
     pub created_at: OffsetDateTime,
     /// When it expires; `None` for never.

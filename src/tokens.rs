@@ -3,8 +3,10 @@
 mod adopt;
 mod change;
 mod edit;
+mod erase;
 mod issue;
 mod quota;
+mod rotate;
 
 use std::fmt;
 
@@ -16,6 +18,7 @@ use crate::timestamp::Timestamp;
 use crate::token::{Token, TokenFilter, TokenId, TokenPage};
 use change::not_found;
 pub use edit::Revoked;
+pub use erase::Erased;
 use issue::{fragment_of, new_row};
 
 /// The catalogue: makes tokens, shows them, and changes what they may do.

@@ -1,5 +1,8 @@
 //! The handle that a service holds.
 
+mod export;
+mod weak;
+
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -26,6 +29,8 @@ use crate::store::{Reader, Step, to_error};
 use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
+pub use export::ExportReport;
+pub use weak::WeakTokenTracker;
 
 /// Authenticates API tokens, knows when each was last used, and records and sums up their usage.
 ///
@@ -81,8 +86,10 @@ impl TokenTracker {
     ///
     /// Takes a token or an [`AuthRequest`] that says more. One path serves JWTs, legacy JWTs and opaque
     /// tokens. Cost: a token that was seen before is judged from memory, in about a microsecond; another
-    /// one takes a signature check and one look-up in the file, typically under 100 µs. A request that has to take
-    /// units of its [`Quota`](crate::Quota) out of the file waits for a commit: one in a hundred, as a rule.
+    /// one takes a signature check and one look-up in the file, typically under 100 µs. The first use of a secret that
+    /// [`rotate`](Tokens::rotate) made also waits for its commit, up to 200 ms.
+    /// A request that has to take units of its [`Quota`](crate::Quota) out of the file waits for a commit: one in a
+    /// hundred, as a rule.
     ///
     /// # Errors
     /// [`AuthError::Denied`] is an answer: the token is no good, or not good for this.
@@ -98,7 +105,9 @@ impl TokenTracker {
             return answer;
         }
         let newcomer = match engine.consult(&request, now) {
-            Consulted::Answer(answer) => return answer,
+            Consulted::Answer(answer) => {
+                return answer.inspect(|access| self.tokens().note_first_use(access.identity()));
+            }
             Consulted::Adopt(newcomer) => newcomer,
         };
         let adopted = self.tokens().adopt(newcomer).map_err(Unavailable::new)?;
@@ -190,7 +199,8 @@ impl TokenTracker {
     }
 
     /// Writes what is in the queue, ends the threads and marks the end as clean. Later settlements are
-    /// counted drops; a second call does nothing. Blocks.
+    /// counted drops; a second call does nothing. Blocks; for a [`Hook`](crate::Hook) that is still at it, a second at
+    /// most.
     ///
     /// # Errors
     /// `Lost` where the storage failed to the end; health says how many records that cost.
@@ -201,6 +211,17 @@ impl TokenTracker {
 
     /// Sums up and removes what is due: by itself, this happens a minute after the last time, between other
     /// work. Blocks until there is nothing left to do, in steps of a few milliseconds.
+    ///
+    /// To it belongs a census, which by itself is begun once an hour: a walk over all tokens, a thousand a step. It finds
+    /// those that a [`Hook`](crate::Hook) is to be told of as [dormant](crate::Hook::dormant) or
+    /// [expiring](crate::Hook::expiring), and removes for good (in the book as
+    /// [`Act::Remove`](crate::Act::Remove)) those that
+    /// * are revoked or expired, and
+    /// * have been so, and neither used nor asked for, for longer than daily sums are kept, so that no sum is of them, and
+    /// * are not known by a JWT that could be good again without them: the `exp` of each must be known and over for a
+    ///   day. One without `exp`, and one that was registered, is remembered for ever.
+    ///
+    /// A census that finds nothing reads the row of each token, a thousand to a transaction, and writes nothing.
     ///
     /// ```
     /// # let tracker = token_tracker::TokenTracker::builder().in_memory()?;
@@ -215,12 +236,18 @@ impl TokenTracker {
         let engine = self.engine();
         engine.upkeep.check_clock()?;
         // What is recorded meanwhile is rolled up later: once for what is old to go, and once for all.
-        let mut roll_ups = 0;
+        let (mut roll_ups, mut counts_tokens) = (0, false);
         loop {
             let upkeep = Arc::clone(&engine.upkeep);
             match engine.queue.run(move |session| upkeep.step(session))?? {
                 Step::Worked => {}
                 Step::RolledUp if roll_ups == 0 => roll_ups += 1,
+                // Once the sums are gone that would keep tokens from going.
+                Step::Idle | Step::RolledUp if !counts_tokens => {
+                    let upkeep = Arc::clone(&engine.upkeep);
+                    engine.queue.run(move |_| upkeep.begin_census())?;
+                    counts_tokens = true;
+                }
                 Step::Idle | Step::RolledUp => return Ok(()),
             }
         }
@@ -300,11 +327,16 @@ impl Handle {
         self.engine.follower.stop();
         self.engine.checkpoints.stop();
         let threads = std::mem::take(&mut *self.threads.lock());
+        if threads.is_empty() {
+            return;
+        }
         let this = std::thread::current().id();
         for thread in threads.into_iter().filter(|thread| thread.thread().id() != this) {
             // A thread that panicked has ended the queue on its way out.
             let _ = thread.join();
         }
+        // Last: what the writer does at its end is told too.
+        self.engine.events.close();
     }
 }
 

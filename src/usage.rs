@@ -67,9 +67,9 @@ impl Usage {
         self
     }
 
-    /// The client's address.
+    /// The client's address, of which is kept what [the builder says](crate::ClientAddresses).
     pub fn client_address(mut self, address: IpAddr) -> Self {
-        self.with(|ticket| ticket.client_address = Some(address));
+        self.with(|ticket| ticket.set_client_address(address));
         self
     }
 

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use crate::checkpoints::Checkpoints;
 use crate::clock::deadline;
 use crate::error::{Error, ErrorKind};
+use crate::events::Event;
 use crate::queue::{Job, Queue, Work};
 use crate::store::{Batch, CommitError, Session, Step, describe, to_error};
-use crate::upkeep::Upkeep;
+use crate::vitals::Vitals;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -43,16 +44,15 @@ impl Pending {
 
 /// What the writer works with, and for.
 pub(crate) struct Parts {
-    pub(crate) queue: Arc<Queue>,
     pub(crate) session: Session,
-    pub(crate) upkeep: Arc<Upkeep>,
+    pub(crate) vitals: Arc<Vitals>,
     pub(crate) checkpoints: Arc<Checkpoints>,
 }
 
 struct Writer {
     queue: Arc<Queue>,
     session: Session,
-    upkeep: Arc<Upkeep>,
+    vitals: Arc<Vitals>,
     checkpoints: Arc<Checkpoints>,
     pending: Option<Pending>,
     /// When there is something to look after again.
@@ -61,9 +61,10 @@ struct Writer {
 
 /// Starts the thread. It ends when the queue is closed and what was in it is written.
 pub(crate) fn start(parts: Parts) -> Result<JoinHandle<()>, Error> {
-    let Parts { queue, session, upkeep, checkpoints } = parts;
+    let Parts { session, vitals, checkpoints } = parts;
+    let queue = Arc::clone(&vitals.queue);
     let upkeep_at = deadline(FIRST_UPKEEP);
-    let writer = Writer { queue, session, upkeep, checkpoints, pending: None, upkeep_at };
+    let writer = Writer { queue, session, vitals, checkpoints, pending: None, upkeep_at };
     let thread = std::thread::Builder::new().name("token-tracker-writer".to_owned());
     thread.spawn(move || writer.run()).map_err(|error| {
         Error::new(ErrorKind::Storage, "the writer's thread cannot be started")
@@ -74,7 +75,13 @@ pub(crate) fn start(parts: Parts) -> Result<JoinHandle<()>, Error> {
 impl Writer {
     fn run(mut self) {
         // However this thread ends, nobody may wait for it for ever.
-        let _end = EndQueue(Arc::clone(&self.queue));
+        let end = EndQueue(Arc::clone(&self.queue));
+        self.work();
+        drop(end);
+        self.vitals.tell_of_changes();
+    }
+
+    fn work(&mut self) {
         loop {
             let retry_at = self.pending.as_ref().map(|pending| pending.due);
             // Upkeep can wait until it is known what became of a batch.
@@ -93,6 +100,7 @@ impl Writer {
                 Work::End => break,
             }
             self.checkpoints.note_commit();
+            self.vitals.tell_of_changes();
             if self.pending.as_ref().is_some_and(|pending| pending.tries_closing > LAST_TRIES) {
                 return;
             }
@@ -112,13 +120,17 @@ impl Writer {
     /// One step, and the next at once if there is more to do: between groups, so that no group waits for more
     /// than one. A step that fails is nobody's loss; what it would have done is done later.
     fn run_upkeep(&mut self) {
-        let has_more = matches!(self.upkeep.step(&mut self.session), Ok(Step::Worked));
+        let has_more = matches!(self.vitals.upkeep.step(&mut self.session), Ok(Step::Worked));
         self.upkeep_at = deadline(if has_more { Duration::ZERO } else { UPKEEP_PAUSE });
     }
 
     fn write(&mut self, mut pending: Pending) {
         match self.commit(&mut pending) {
-            Ok(last_used_writes) => self.queue.committed(last_used_writes, pending.batch.chunks),
+            Ok(last_used_writes) => {
+                // First: who waits for the commit finds what it showed told.
+                self.tell_of_sightings();
+                self.queue.committed(last_used_writes, pending.batch.chunks);
+            }
             Err(error) => {
                 self.queue.failed(describe(&to_error(error)), pending.unknown);
                 if self.queue.is_closed() {
@@ -132,6 +144,15 @@ impl Writer {
                 pending.pause = (pending.pause * 2).min(LONGEST_PAUSE);
                 self.pending = Some(pending);
             }
+        }
+    }
+
+    fn tell_of_sightings(&mut self) {
+        let Some(sightings) = self.session.take_sightings() else { return };
+        let events = &self.vitals.events;
+        sightings.first_uses.into_iter().for_each(|event| events.tell(|| Event::FirstUse(event)));
+        for event in sightings.new_addresses {
+            events.tell(|| Event::NewAddress(event));
         }
     }
 

@@ -86,7 +86,7 @@ const TABLES: [Table; 15] = [
     ("credentials", "id", &["token_id", "issuer", "jti", "hash", "created_at"]),
     ("meta", "key", &["key", "value"]),
     ("names", "id", &["id", "kind", "text", "brought_by", "used_on"]),
-    ("progress", "id", &["next_id", "rolled_up_to", "folded_day", "folded_token", "hourly_from", "log_from"]),
+    ("progress", "id", &["next_id", "rolled_up_to", "folded_day", "folded_token", "hourly_from", "log_from", "names_changed"]),
     ("tokens", "id", &["id", "owner", "name", "kind", "description", "tags", "scopes", "restrictions", "metadata",
         "fragment", "created_at", "expires_at", "last_used_at", "revoked_at", "revoked_by", "state"]),
     ("usage_daily", "day, token_id", &SUMS),

@@ -1,10 +1,11 @@
 //! Everything that the library says of usage, compared with the ledger.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use token_tracker::{RouteCount, StatsQuery, Summary, UsageRecord};
+use token_tracker::{ClientAddress, RouteCount, StatsQuery, Summary, UsageRecord};
 
 use crate::bench::instant;
 use crate::ledger::{Row, Sums, is_sum};
@@ -80,7 +81,7 @@ fn recent(bench: &UsageBench, asked: &StatsQuery<'_>, counts: impl Fn(&Row) -> b
         outcome: record.outcome,
         duration: record.duration.as_micros() as u64,
         bytes: record.response_bytes,
-        address: record.client_address,
+        address: record.client_address.map(kept),
         user_agent: record.user_agent,
         cost: record.cost,
         weight: record.weight,
@@ -90,6 +91,14 @@ fn recent(bench: &UsageBench, asked: &StatsQuery<'_>, counts: impl Fn(&Row) -> b
     bench.ledger.check(&found, counts, bench.has_forgotten());
     let latest = asked.recent(1).expect("the token is known").into_iter().map(row).next();
     assert_eq!(latest.as_ref(), found.first());
+}
+
+/// Addresses are kept as they are here.
+fn kept(address: ClientAddress) -> IpAddr {
+    match address {
+        ClientAddress::Address(address) => address,
+        other => panic!("not as it was said: {other}"),
+    }
 }
 
 fn routes(bench: &UsageBench, asked: &StatsQuery<'_>, counts: impl Fn(&Row) -> bool) {

@@ -20,7 +20,8 @@ use crate::queue::{Queue, QueueOptions};
 use crate::store::{Session, Store, StoreOptions, to_error};
 use crate::timestamp::Timestamp;
 use crate::tracker::TokenTracker;
-use crate::upkeep::{Retention, Upkeep};
+use crate::upkeep::{Retention, Upkeep, Watch};
+use crate::vitals::Vitals;
 use crate::writer;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -42,6 +43,8 @@ impl Builder {
     ) -> Result<TokenTracker, Error> {
         let (queue, store) = (self.queue_options()?, self.store_options()?);
         let retention = self.checked_retention()?;
+        let (dormant_after, expiring_within) = self.checked_notices()?;
+        let hook = self.hook.clone();
         let (cache_capacity, last_used, file_mode) =
             (self.cache_capacity, self.last_used, self.file_mode);
         let config = self.config()?;
@@ -59,32 +62,30 @@ impl Builder {
         let clock = Arc::clone(&config.clock);
         let follower = Follower::new(&store, Arc::clone(&cache), clock);
         let follower = Arc::new(follower.map_err(to_error)?);
-        let upkeep = Arc::new(Upkeep::new(ClockWatch::new(Arc::clone(&config.clock)), retention));
+        let events = Arc::new(Events::start(hook)?);
+        if events.is_heard() {
+            session.look_out();
+        }
+        let watch = Watch { dormant_after, expiring_within, tracked_since };
+        let clock = ClockWatch::new(Arc::clone(&config.clock));
+        let (of_cache, of_events) = (Arc::clone(&cache), Arc::clone(&events));
+        let upkeep = Arc::new(Upkeep::new(clock, retention, watch, of_cache, of_events));
+        let vitals = Arc::new(Vitals::new(queue, cache, upkeep, events, unclean_ends));
         let checkpointer = store.checkpointer().map_err(to_error)?;
         let checkpoints = Arc::new(Checkpoints::new(checkpointer));
         let writer = writer::Parts {
-            queue: Arc::clone(&queue),
             session,
-            upkeep: Arc::clone(&upkeep),
+            vitals: Arc::clone(&vitals),
             checkpoints: Arc::clone(&checkpoints),
         };
+        let queue = Arc::clone(&vitals.queue);
         let mut threads = vec![writer::start(writer)?];
         threads.extend(follower.start().inspect_err(|_| queue.close())?);
         threads.extend(checkpoints.start(&queue).inspect_err(|_| {
             follower.stop();
             queue.close();
         })?);
-        let parts = Parts {
-            store,
-            cache,
-            queue,
-            follower,
-            tracked_since,
-            unclean_ends,
-            upkeep,
-            checkpoints,
-            events: Arc::new(Events::default()),
-        };
+        let parts = Parts { store, follower, tracked_since, vitals, checkpoints };
         Ok(TokenTracker::new(Engine::new(config, parts), threads, presence))
     }
 
@@ -132,6 +133,19 @@ impl Builder {
         Ok(Retention { raw, hourly, daily })
     }
 
+    /// A token in use is not to be taken for dormant because its last use was not written yet, which takes an interval
+    /// and as much again where several processes write.
+    fn checked_notices(&self) -> Result<(Duration, Duration), Error> {
+        let (dormant, expiring) = (self.dormant_after, self.expiring_within);
+        within_time("dormant_after", dormant, HOUR, LONGEST_RETENTION)?;
+        within_time("expiring_within", expiring, HOUR, LONGEST_RETENTION)?;
+        if dormant < self.last_used_interval.saturating_mul(2) {
+            let message = "must be twice as long as the last-used interval, at least";
+            return Err(Error::invalid("dormant_after", message));
+        }
+        Ok((dormant, expiring))
+    }
+
     fn config(self) -> Result<Config, Error> {
         within("max_token_length", self.max_token_length, 256, 65_536)?;
         within("cache_capacity", self.cache_capacity, 16, 1 << 22)?;
@@ -155,6 +169,7 @@ impl Builder {
                 .expect("it was just checked to be 1 at least"),
             path_filter: self.path_filter,
             serve_stale: self.serve_stale,
+            client_addresses: self.client_addresses,
             clock: self.clock,
         })
     }

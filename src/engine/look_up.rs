@@ -12,7 +12,7 @@ use crate::reason::DenialReason;
 use crate::request::is_b64token;
 use crate::store::{Authority, CredentialKey};
 use crate::timestamp::Timestamp;
-use crate::token::{TokenId, TokenKind, TokenState};
+use crate::token::{Standing, TokenId, TokenKind, TokenState};
 
 /// How often a look-up is repeated that a change of authority overtook. Twice is rare already.
 const MAX_LOOK_UPS: u32 = 8;
@@ -117,6 +117,7 @@ impl Engine {
             expires_at: found.expires_at,
             ends_at,
             state: found.state,
+            standing: found.standing,
             terms,
             live: Live::new(found.last_used_at),
         }
@@ -156,6 +157,7 @@ fn passed(subject: &str, terms: Terms) -> Grant {
         expires_at: terms.expires_at,
         ends_at: terms.expires_at,
         state: TokenState::Active,
+        standing: Standing::UNTRACKED,
         terms,
         live: Live::new(None),
     }

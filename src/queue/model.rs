@@ -33,6 +33,7 @@ fn record(number: u64, outcome: Outcome) -> Record {
         user_agent: None,
         cost: number,
         weight: 1,
+        late: None,
     }
 }
 

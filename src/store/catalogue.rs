@@ -2,9 +2,11 @@
 
 mod authority;
 mod list;
+mod rotation;
 mod row;
 
 pub(crate) use authority::Authority;
+pub(crate) use rotation::Named;
 pub(crate) use row::TokenRow;
 
 use anyhow::Result;
@@ -12,8 +14,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::opaque::TokenHash;
 use crate::timestamp::Timestamp;
-use crate::token::TokenId;
-use row::{COLUMNS, restrictions_column, token, token_columns};
+use crate::token::{CredentialId, Phase, TokenId};
+use row::{restrictions_column, token, token_columns};
 
 /// What a token is known by.
 #[derive(Clone, Debug)]
@@ -34,10 +36,9 @@ pub(crate) struct NewCredential {
     pub(crate) fragment: String,
 }
 
-/// A look-up: the row, if there is one, and the generation that it is as new as.
+/// A look-up: the row, if there is one.
 #[derive(Debug)]
 pub(crate) struct Found {
-    pub(crate) generation: u64,
     pub(crate) row: Option<TokenRow>,
 }
 
@@ -59,14 +60,12 @@ pub(crate) struct Catalogue<'a> {
     pub(super) connection: &'a Connection,
 }
 
-/// Row and generation in one statement, so that one snapshot answers both.
 macro_rules! find_by {
     ($condition:literal) => {
         concat!(
             "SELECT ",
             token_columns!(),
-            ", (SELECT coalesce(max(generation), 0) FROM changes)
-             FROM (SELECT 1) LEFT JOIN tokens ON tokens.id = ",
+            " FROM (SELECT 1) LEFT JOIN tokens ON tokens.id = ",
             $condition
         )
     };
@@ -78,7 +77,7 @@ const FIND_HASH: &str = find_by!("(SELECT token_id FROM credentials WHERE hash =
 const FIND_ID: &str = find_by!("?1");
 const LIVING_OF_ISSUER: &str =
     "SELECT count(*) FROM credentials JOIN tokens ON tokens.id = token_id
-    WHERE issuer = ?1 AND jti IS NOT NULL AND tokens.state IN (0, 1)
+    WHERE issuer = ?1 AND jti IS NOT NULL AND credentials.state < 2 AND tokens.state IN (0, 1)
         AND (tokens.expires_at IS NULL OR tokens.expires_at > ?2)";
 const NAMESAKE: &str = "SELECT id FROM tokens WHERE owner = ?1 AND name = ?2 AND state IN (0, 1)";
 const EXPIRE_DUE: &str = "UPDATE tokens SET state = 3 WHERE id IN
@@ -89,7 +88,7 @@ const INSERT: &str = "INSERT INTO tokens
     VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING id";
 const INSERT_CREDENTIAL: &str =
     "INSERT INTO credentials (token_id, state, issuer, jti, hash, kid, expires_at, fragment, created_at)
-    VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id";
 const REPLACE: &str = "UPDATE tokens SET name = ?2, state = ?3, description = ?4, tags = ?5,
     scopes = ?6, restrictions = ?7, metadata = ?8, expires_at = ?9, revoked_at = ?10, revoked_by = ?11,
     revoke_reason = ?12 WHERE id = ?1";
@@ -186,22 +185,37 @@ impl<'a> Catalogue<'a> {
             ],
             |row| row.get(0),
         )?;
+        let id = TokenId::from_row(id);
+        self.insert_credential(id, Phase::Current, credential, row.created_at)?;
+        Ok(id)
+    }
+
+    fn insert_credential(
+        &self,
+        token: TokenId,
+        phase: Phase,
+        credential: &NewCredential,
+        created_at: Timestamp,
+    ) -> Result<CredentialId> {
         let (issuer, jti, hash) = match &credential.key {
             CredentialKey::Jwt { issuer, jti } => (Some(issuer), Some(jti), None),
             CredentialKey::Hash(hash) => (None, None, Some(hash.0)),
         };
-        let created_at = row.created_at.as_micros();
-        self.connection.prepare_cached(INSERT_CREDENTIAL)?.execute(params![
-            id,
-            issuer,
-            jti,
-            hash,
-            credential.kid,
-            credential.expires_at.map(Timestamp::as_micros),
-            credential.fragment,
-            created_at,
-        ])?;
-        Ok(TokenId::from_row(id))
+        let id = self.connection.prepare_cached(INSERT_CREDENTIAL)?.query_row(
+            params![
+                token.as_row(),
+                phase.code(),
+                issuer,
+                jti,
+                hash,
+                credential.kid,
+                credential.expires_at.map(Timestamp::as_micros),
+                credential.fragment,
+                created_at.as_micros(),
+            ],
+            |row| row.get(0),
+        )?;
+        Ok(CredentialId::from_row(id))
     }
 
     /// Writes back everything of a row that can change. Its last use is not among it: that column has
@@ -237,7 +251,6 @@ impl<'a> Catalogue<'a> {
 }
 
 fn found(row: &Row<'_>) -> Result<Found> {
-    let generation = row.get::<_, i64>(COLUMNS)?.unsigned_abs();
     let known = row.get::<_, Option<i64>>(0)?.is_some();
-    Ok(Found { generation, row: known.then(|| token(row)).transpose()? })
+    Ok(Found { row: known.then(|| token(row)).transpose()? })
 }

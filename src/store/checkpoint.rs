@@ -36,6 +36,13 @@ pub(super) fn run(connection: &Connection) -> Result<i64> {
     pages(connection, "PRAGMA wal_checkpoint(PASSIVE)")
 }
 
+/// Makes a checkpoint and empties the log, if nobody reads it just now. Returns whether it did.
+pub(super) fn empty(connection: &Connection) -> Result<bool> {
+    let is_busy: i64 =
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(is_busy == 0)
+}
+
 fn pages(connection: &Connection, pragma: &str) -> Result<i64> {
     Ok(connection.query_row(pragma, [], |row| row.get(1))?)
 }

@@ -1,15 +1,15 @@
 //! Rows of the usage log.
 
 use std::collections::BinaryHeap;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 
 use super::Reader;
 use super::dictionary::OTHER;
+use crate::address::ClientAddress;
 use crate::query::Scope;
 use crate::record::{Method, Outcome, UsageRecord};
 use crate::tally::Fact;
@@ -187,17 +187,14 @@ impl Reader {
         for token in tokens {
             heads.extend(head(&snapshot, token)?);
         }
-        let mut statement = snapshot.prepare_cached(RECORD)?;
-        let mut records = Vec::new();
+        let (mut found, mut records) = (Records::new(&snapshot)?, Vec::new());
         while let Some(id) = heads.pop()
             && records.len() < limit as usize
         {
-            let mut rows = statement.query([id])?;
             // A link below the oldest row ends a chain.
-            let Some(row) = rows.next()? else { continue };
-            records.push(record(row)?);
-            let back: i64 = row.get(3)?;
-            heads.extend(id.checked_sub(back).filter(|_| back > 0));
+            let Some((record, before)) = found.find(id)? else { continue };
+            records.push(record);
+            heads.extend(before);
         }
         Ok(records)
     }
@@ -217,6 +214,23 @@ impl Reader {
             }
         };
         Ok(found.is_some())
+    }
+}
+
+/// Records by their numbers.
+pub(super) struct Records<'c>(CachedStatement<'c>);
+
+impl<'c> Records<'c> {
+    pub(super) fn new(connection: &'c Connection) -> Result<Self> {
+        Ok(Self(connection.prepare_cached(RECORD)?))
+    }
+
+    /// A record, and the number of the one before it of its token, if there is one.
+    pub(super) fn find(&mut self, id: i64) -> Result<Option<(UsageRecord, Option<i64>)>> {
+        let mut rows = self.0.query([id])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let back: i64 = row.get(3)?;
+        Ok(Some((record(row)?, id.checked_sub(back).filter(|_| back > 0))))
     }
 }
 
@@ -266,20 +280,7 @@ fn name(row: &Row<'_>, text: usize) -> Result<Option<String>> {
     Ok(name.or_else(|| id.filter(|id| *id >= 0).map(|_| OTHER.to_owned())))
 }
 
-/// 4 or 16 bytes, and how many; an IPv4 address in IPv6 clothes is stored as what it is.
-pub(super) fn address_bytes(address: IpAddr) -> ([u8; 16], usize) {
-    match address.to_canonical() {
-        IpAddr::V4(address) => {
-            let mut bytes = [0; 16];
-            bytes[..4].copy_from_slice(&address.octets());
-            (bytes, 4)
-        }
-        IpAddr::V6(address) => (address.octets(), 16),
-    }
-}
-
-fn address(value: ValueRef<'_>) -> Option<IpAddr> {
-    let bytes = value.as_blob_or_null().ok().flatten()?;
-    let v4 = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
-    v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
+/// What is no address of ours counts as none.
+pub(super) fn address(value: ValueRef<'_>) -> Option<ClientAddress> {
+    value.as_blob_or_null().ok().flatten().and_then(ClientAddress::from_bytes)
 }

@@ -1,11 +1,10 @@
 //! Rows on their way into the log, some to a statement.
 
-use std::net::IpAddr;
-
 use anyhow::Result;
 use rusqlite::{CachedStatement, Connection};
 
 use super::log;
+use crate::address::{AddressBytes, ClientAddress};
 use crate::tally::Fact;
 use crate::token::TokenId;
 
@@ -22,7 +21,7 @@ pub(super) struct NewRow {
     pub(super) after_us: i64,
     pub(super) token: TokenId,
     pub(super) back: i64,
-    pub(super) address: Option<IpAddr>,
+    pub(super) address: Option<ClientAddress>,
     pub(super) fact: Fact,
 }
 
@@ -118,8 +117,8 @@ fn bind(insert: &mut CachedStatement<'_>, after: usize, row: &NewRow) -> Result<
     insert.raw_bind_parameter(after + 6, fact.outcome.code())?;
     insert.raw_bind_parameter(after + 7, column(fact.duration_us))?;
     insert.raw_bind_parameter(after + 8, column(fact.response_bytes))?;
-    let (address, length) = row.address.map(log::address_bytes).unwrap_or_default();
-    insert.raw_bind_parameter(after + 9, row.address.map(|_| &address[..length]))?;
+    let address = row.address.map(ClientAddress::to_bytes);
+    insert.raw_bind_parameter(after + 9, address.as_ref().map(AddressBytes::as_slice))?;
     insert.raw_bind_parameter(after + 10, fact.user_agent)?;
     Ok(())
 }

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::audit;
 use super::rollup::{HOURS_A_DAY, Progress};
+use super::{OverwriteFreed, audit};
 use crate::timestamp::Timestamp;
 
 /// Rows of the log that one step removes: about a millisecond.
@@ -94,7 +94,10 @@ pub(super) fn prune_log(
         transaction.prepare_cached(OLDEST_ROW)?.query_row([], |row| row.get(0))?;
     let start = oldest.map_or(i64::MAX, |oldest| oldest.max(first));
     let end = last.min(start.saturating_add(LOG_STEP - 1));
+    // Whole pages are freed, as many as are written: to overwrite them would be to write everything twice.
+    OverwriteFreed::InPages.set(transaction)?;
     transaction.prepare_cached(FORGET_ROWS)?.execute((first, end))?;
+    OverwriteFreed::Everywhere.set(transaction)?;
     progress.log_from = progress.log_from.max(Timestamp::from_micros(last_at.saturating_add(1)));
     progress.write(transaction)?;
     if end == last {

@@ -44,13 +44,15 @@ pub(super) struct Progress {
     pub(super) hourly_from: i64,
     /// From when on the log still has every row.
     pub(super) log_from: Timestamp,
+    /// How often texts of the dictionaries were changed: who remembers them forgets them then.
+    pub(super) names_changed: i64,
 }
 
 const PROGRESS: &str =
-    "SELECT next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from
+    "SELECT next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from, names_changed
     FROM progress WHERE id = 1";
 const SET_PROGRESS: &str = "UPDATE progress SET next_id = ?1, rolled_up_to = ?2, folded_day = ?3,
-    folded_token = ?4, hourly_from = ?5, log_from = ?6 WHERE id = 1";
+    folded_token = ?4, hourly_from = ?5, log_from = ?6, names_changed = ?7 WHERE id = 1";
 
 impl Progress {
     pub(super) fn read(connection: &Connection) -> Result<Self> {
@@ -62,6 +64,7 @@ impl Progress {
                 folded: (row.get(2)?, row.get(3)?),
                 hourly_from: row.get(4)?,
                 log_from: Timestamp::from_micros(row.get(5)?),
+                names_changed: row.get(6)?,
             })
         };
         let progress = statement.query_row([], read)?;
@@ -73,13 +76,14 @@ impl Progress {
     pub(super) fn write(&self, transaction: &Connection) -> Result<()> {
         let (day, token) = self.folded;
         let (hourly, log) = (self.hourly_from, self.log_from.as_micros());
-        let row = (self.next_id, self.rolled_up_to, day, token, hourly, log);
+        let (next, rolled_up_to) = (self.next_id, self.rolled_up_to);
+        let row = (next, rolled_up_to, day, token, hourly, log, self.names_changed);
         transaction.prepare_cached(SET_PROGRESS)?.execute(row)?;
         Ok(())
     }
 
     fn marks(&self) -> Marks {
-        (self.folded, self.hourly_from)
+        (self.folded, self.hourly_from, self.names_changed)
     }
 
     /// Whether the daily rows have this day of this token.
@@ -115,8 +119,9 @@ struct Part {
     is_whole: bool,
 }
 
-/// Up to where days are summed up, and hours removed. Where that moves, no row in memory is whole.
-type Marks = ((i64, i64), i64);
+/// Up to where days are summed up, and hours removed, and how often texts were changed. Where that moves, nothing in
+/// memory is as the file has it.
+type Marks = ((i64, i64), i64, i64);
 
 impl Tail {
     /// Whether this is the end of the log as the file has it. It is not once somebody else has written, or a day

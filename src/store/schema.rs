@@ -70,7 +70,7 @@ CREATE TABLE credentials (
 ) STRICT;
 CREATE UNIQUE INDEX credential_jti ON credentials (issuer, jti) WHERE jti IS NOT NULL;
 CREATE UNIQUE INDEX credential_hash ON credentials (hash) WHERE hash IS NOT NULL;
-CREATE INDEX credentials_of_token ON credentials (token_id);
+CREATE INDEX credentials_of_token ON credentials (token_id, state);
 
 -- Every change of a token's authority, numbered: how other processes learn of it.
 CREATE TABLE changes (
@@ -127,7 +127,8 @@ CREATE TABLE token_addresses (
 ) STRICT, WITHOUT ROWID;
 
 -- Texts that repeat, kept once. kind: 0 route, 1 user agent. Id 0 stands for <other>. `brought_by` is
--- the token that came with it first, `used_on` the last day that it was used, in days since 1970.
+-- the token that came with it first, -1 where the text was erased, `used_on` the last day that it was used, in days
+-- since 1970.
 CREATE TABLE names (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     kind       INTEGER NOT NULL,
@@ -167,18 +168,20 @@ CREATE TABLE usage_heads (
 
 -- How far things are: the id of the next row of the log; the first row of the log that the hourly rows do not
 -- have yet; the day and token up to which, in this order, hours are summed up as days; the first hour that the
--- hourly rows still have; the time from which on the log still has every row.
+-- hourly rows still have; the time from which on the log still has every row; how often texts were changed, which
+-- nobody must go on to know by their numbers.
 CREATE TABLE progress (
-    id           INTEGER PRIMARY KEY CHECK (id = 1),
-    next_id      INTEGER NOT NULL,
-    rolled_up_to INTEGER NOT NULL,
-    folded_day   INTEGER NOT NULL,
-    folded_token INTEGER NOT NULL,
-    hourly_from  INTEGER NOT NULL,
-    log_from     INTEGER NOT NULL
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    next_id       INTEGER NOT NULL,
+    rolled_up_to  INTEGER NOT NULL,
+    folded_day    INTEGER NOT NULL,
+    folded_token  INTEGER NOT NULL,
+    hourly_from   INTEGER NOT NULL,
+    log_from      INTEGER NOT NULL,
+    names_changed INTEGER NOT NULL
 ) STRICT;
-INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from)
-    VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808, -9223372036854775808);
+INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from, names_changed)
+    VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808, -9223372036854775808, 0);
 
 -- Stretches of the log, without a gap: the ids, the earliest and latest time in each, and the time that those of
 -- its rows are told from.

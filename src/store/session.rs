@@ -7,8 +7,11 @@ use anyhow::{Context, Result};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::append::LogMemory;
+use super::census::{self, Census, Place, Survey};
 use super::retention::{self, Horizons};
-use super::{Catalogue, Store, Synchronous, WriteConnection, fold, schema, size};
+use super::sightings::{self, KnownAddresses, Sightings};
+use super::{Catalogue, Store, Synchronous, WriteConnection, fold, late_uses, schema, size};
+use crate::durability::Checkpoints;
 use crate::error::Error;
 use crate::record::Record;
 use crate::timestamp::{Timestamp, micros};
@@ -72,7 +75,13 @@ pub(crate) struct Session {
     sequence: i64,
     log: LogMemory,
     last_use_interval: Duration,
+    /// What the last batch showed; `None` where nobody is told.
+    sightings: Option<Sightings>,
+    addresses: KnownAddresses,
 }
+
+/// How long the writer waits for readers to be done.
+const EMPTY_LOG_WAIT: Duration = Duration::from_millis(10);
 
 const OPEN_WRITER: &str = "INSERT INTO writers (sequence, opened_at) VALUES (0, ?1) RETURNING id";
 const CLOSE_WRITER: &str = "DELETE FROM writers WHERE id = ?1";
@@ -106,6 +115,8 @@ impl Session {
             sequence: 0,
             log: LogMemory::default(),
             last_use_interval,
+            sightings: None,
+            addresses: KnownAddresses::default(),
         };
         (session.writer, session.unclean_ends) = session.write(|transaction| {
             let unclean = if alone { transaction.execute(FORGET_WRITERS, [])? } else { 0 };
@@ -145,6 +156,17 @@ impl Session {
     /// Forgets everything that was remembered of the file, because the file may not have it.
     pub(crate) fn forget(&mut self) {
         self.log.forget();
+        self.addresses = KnownAddresses::default();
+    }
+
+    /// From now on batches are looked through for what they show for the first time.
+    pub(crate) fn look_out(&mut self) {
+        self.sightings = Some(Sightings::default());
+    }
+
+    /// What the last batch showed, once it is known to be committed.
+    pub(crate) fn take_sightings(&mut self) -> Option<Sightings> {
+        self.sightings.as_mut().map(std::mem::take)
     }
 
     /// A change of the catalogue. It is committed if `work` succeeds, and then on the disk, whatever the mode is:
@@ -180,10 +202,12 @@ impl Session {
             transaction.prepare_cached(SET_SEQUENCE)?.execute(row)?;
             session.make_room(transaction, batch)?;
             session.log.append(transaction, &batch.chunks, &batch.excess)?;
+            late_uses::add(transaction, batch.chunks.iter().flatten().chain(&batch.excess))?;
             for (hour, dropped) in &batch.gaps {
                 let dropped = i64::try_from(*dropped)?;
                 transaction.prepare_cached(ADD_GAP)?.execute((*hour, dropped))?;
             }
+            session.sight(transaction, batch)?;
             session.set_last_uses(transaction, &batch.last_uses)
         })?;
         self.sequence = sequence;
@@ -225,10 +249,43 @@ impl Session {
         })
     }
 
+    /// One step of a census. What it removes is handed to `removing` before the commit starts, with the generation
+    /// that the commit makes the newest one.
+    pub(crate) fn census(
+        &mut self,
+        survey: &Survey,
+        place: Place,
+        removing: impl FnOnce(&[TokenId], u64),
+    ) -> Result<Census, CommitError> {
+        self.transact(|_, transaction| {
+            let census = census::step(transaction, survey, place)?;
+            if !census.removed.is_empty() {
+                removing(&census.removed, census.generation);
+            }
+            Ok(census)
+        })
+    }
+
     /// Moves what is left of the write-ahead log into the file, so that the log can start over. Quick where a
     /// checkpoint has just been made beside the writer.
     pub(crate) fn checkpoint(&mut self) -> Result<()> {
         self.connection()?.with(|connection| super::checkpoint::run(connection).map(drop))
+    }
+
+    /// Empties the write-ahead log, where that is ours to do and nobody reads it for ten milliseconds. Returns
+    /// whether it is empty.
+    pub(crate) fn empty_log(&mut self) -> Result<bool> {
+        let options = &self.store.options;
+        if options.checkpoints == Checkpoints::External {
+            return Ok(false);
+        }
+        let timeout = options.busy_timeout;
+        self.connection()?.with(|connection| {
+            connection.busy_timeout(timeout.min(EMPTY_LOG_WAIT))?;
+            let emptied = super::checkpoint::empty(connection);
+            connection.busy_timeout(timeout)?;
+            emptied
+        })
     }
 
     /// Removes the oldest rows of the log where the file is near its cap.
@@ -241,6 +298,17 @@ impl Session {
         }
         self.log.roll_up(transaction)?;
         size::make_room(transaction, most, needed)
+    }
+
+    /// Looks for what is new, before the last uses are written. What an earlier try of the batch found is forgotten.
+    fn sight(&mut self, transaction: &Connection, batch: &Batch) -> Result<()> {
+        let Some(sightings) = &mut self.sightings else { return Ok(()) };
+        *sightings = Sightings::default();
+        for (token, at) in &batch.last_uses {
+            sightings.first_uses.extend(sightings::first_use(transaction, *token, *at)?);
+        }
+        sightings.new_addresses = self.addresses.note(transaction, batch)?;
+        Ok(())
     }
 
     /// Forward only and at most once an interval, whoever else writes the same column.
@@ -350,6 +418,7 @@ mod tests {
             user_agent: None,
             cost: 1,
             weight: 1,
+            late: None,
         };
         Batch { chunks: vec![vec![record; records]], ..Batch::default() }
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::TokenKind;
 use super::bounds::check_details;
+use super::{ERASED, TokenKind};
 use crate::bounds::check_text;
 use crate::error::Error;
 use crate::network::Network;
@@ -191,6 +191,9 @@ impl NewToken {
     pub(crate) fn validate(&self) -> Result<(), Error> {
         self.kid.as_deref().map_or(Ok(()), |kid| check_text("signing_key", kid, 1, 256))?;
         check_text("owner", &self.owner, 1, 320)?;
+        if self.owner == ERASED {
+            return Err(Error::invalid("owner", format!("must not be `{ERASED}`")));
+        }
         check_text("name", &self.name, 1, 200)?;
         check_details(self.description.as_deref(), &self.tags, &self.scopes, &self.metadata)?;
         self.restrictions.check()

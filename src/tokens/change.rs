@@ -87,11 +87,21 @@ impl Tokens<'_> {
         work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
     ) -> Result<T, Error> {
         self.behalf.check()?;
+        self.engine.queue.run(self.making(work))?.map_err(change_error)
+    }
+
+    /// The change as work for the writer's thread, whoever waits for it.
+    pub(super) fn making<T, W>(
+        &self,
+        work: W,
+    ) -> impl FnOnce(&mut Session) -> Result<T, CommitError> + Send + 'static + use<T, W>
+    where
+        T: Send + 'static,
+        W: FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
+    {
         let (cache, behalf) = (Arc::clone(&self.engine.cache), self.behalf.clone());
         let now = self.engine.now();
-        let made =
-            self.engine.queue.run(move |session| make(session, &cache, &behalf, now, work))?;
-        made.map_err(change_error)
+        move |session| make(session, &cache, &behalf, now, work)
     }
 }
 
@@ -137,8 +147,11 @@ fn change_error(error: CommitError) -> Error {
 
 /// Whether the catalogue answered, as against failed.
 fn is_answer(error: &Error) -> bool {
-    use ErrorKind::{AlreadyExists, InvalidInput, NotFound, Revoked};
-    matches!(error.kind(), AlreadyExists | InvalidInput | NotFound | Revoked)
+    use ErrorKind::{AlreadyExists, AlreadyRotated, Expired, InvalidInput, NotFound, Revoked};
+    matches!(
+        error.kind(),
+        AlreadyExists | AlreadyRotated | Expired | InvalidInput | NotFound | Revoked
+    )
 }
 
 /// Reads a row, lets `edit` change it, and writes it back.

@@ -12,7 +12,7 @@ use crate::opaque;
 use crate::secret::{Secret, random};
 use crate::store::{CredentialKey, NewCredential, TokenRow};
 use crate::timestamp::Timestamp;
-use crate::token::{Issued, NewToken, Token, TokenId, TokenKind, TokenState};
+use crate::token::{CredentialId, Issued, NewToken, Token, TokenId, TokenKind, TokenState};
 
 impl Tokens<'_> {
     /// Makes a token. The secret is in the answer and nowhere else.
@@ -124,6 +124,7 @@ impl Tokens<'_> {
             }
             let tokens = free_name(catalogue, &row, trusted)?;
             row.id = catalogue.insert(&row, &credential)?;
+            row.credential = catalogue.newest_credential(row.id)?;
             let (deed, effect) =
                 (Deed::of(act, row.id).with(described(&row)?), Effect::Forgets(row.id));
             Ok(Changed::of(row, tokens).with(effect).noting(deed))
@@ -158,6 +159,7 @@ pub(super) fn new_row(
 ) -> TokenRow {
     TokenRow {
         id: TokenId::from_row(0),
+        credential: CredentialId::from_row(0),
         owner: new.owner,
         name: new.name,
         kind: new.kind,

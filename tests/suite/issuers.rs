@@ -301,3 +301,16 @@ fn dates_count_to_the_microsecond_and_leeway_is_what_was_said() {
     advance(&clock, 1);
     assert_eq!(denied(&tracker, &token).reason(), DenialReason::Expired);
 }
+
+#[test]
+fn adopted_token_of_an_erased_owner_is_not_adopted_again() {
+    let (tracker, clock) = tracker(outside_issuer(Outside::Adopt { most: 10 }));
+    let token = signed(&claims("1", &clock));
+    let id = tracker.authenticate(&token).unwrap().identity().token_id();
+    assert_eq!(tracker.tokens().erase_owner("bob").unwrap().tokens, [id]);
+    assert_eq!(denied(&tracker, &token).reason(), DenialReason::Revoked);
+    assert_eq!(tracker.tokens().count(&TokenFilter::new()).unwrap(), 1);
+    let mut nobody = claims("2", &clock);
+    nobody["sub"] = "<erased>".into();
+    assert_eq!(denied(&tracker, signed(&nobody)).reason(), DenialReason::UnknownToken);
+}

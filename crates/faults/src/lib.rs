@@ -3,6 +3,7 @@
 //!
 //! `cargo test -p token-tracker-faults` runs the short form, `run-full.sh` the full one.
 
+mod authority;
 mod child;
 #[cfg(target_os = "linux")]
 mod compile;
@@ -17,6 +18,7 @@ mod scene;
 mod shim;
 
 // The interface to tests and child programs is:
+pub use authority::{Answer, History, Request, Sight, look, scope_of};
 pub use child::{Child, terminate};
 pub use entry::{Ack, Entry, say};
 pub use ledger::{Audit, Ledger, Shared};

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use axum::body::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, USER_AGENT, WWW_AUTHENTICATE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, request};
 use http_body::{Body, Frame, SizeHint};
 use token_tracker::{Access, AuthError, AuthRequest, TokenTracker};
@@ -119,6 +119,9 @@ fn refuse<R>(refusal: &AuthError) -> Response<TrackedBody<R>> {
     let challenge = refusal.www_authenticate().map(HeaderValue::try_from);
     if let Some(Ok(challenge)) = challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(wait) = refusal.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
     }
     response
 }

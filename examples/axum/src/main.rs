@@ -2,6 +2,7 @@
 //!
 //! `layer.rs` is the piece to copy; `routes.rs` is what the service does; this file starts and ends it.
 
+mod admin;
 mod layer;
 mod routes;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, Path, Query, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use futures_util::stream;
 use http::{Extensions, StatusCode, header};
@@ -16,23 +16,16 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
-use token_tracker::{
-    Error, ErrorKind, Identity, NewToken, Revoked, Token, TokenFilter, TokenId, TokenTracker,
-    UsageRecord,
-};
+use token_tracker::{Error, ErrorKind, Identity, TokenId, TokenTracker, UsageRecord};
 
+use crate::admin;
 use crate::layer::TrackLayer;
 
 /// The service: `/healthz` for anybody, everything else for whoever has a token.
 pub(crate) fn router(tracker: TokenTracker) -> Router {
     let track = TrackLayer { tracker: tracker.clone(), scope: None, describe };
     let for_admins = TrackLayer { scope: Some("admin"), ..track.clone() };
-    let admin = Router::new()
-        .route("/admin/health", get(health))
-        .route("/admin/tokens", get(list_tokens).post(issue_token))
-        .route("/admin/tokens/{token_id}", delete(revoke_token))
-        .route("/admin/tokens/{token_id}/recent", get(recent_of_token))
-        .layer(for_admins);
+    let admin = admin::router().layer(for_admins);
     Router::new()
         .route("/hello/{name}", get(hello))
         .route("/items", post(create_item))
@@ -194,8 +187,8 @@ async fn usage(
 }
 
 #[derive(Deserialize)]
-struct Limit {
-    limit: Option<u32>,
+pub(crate) struct Limit {
+    pub(crate) limit: Option<u32>,
 }
 
 async fn recent(
@@ -206,15 +199,11 @@ async fn recent(
     blocking(move || records(&tracker, caller.token_id(), limit)).await
 }
 
-async fn recent_of_token(
-    State(tracker): State<TokenTracker>,
-    Path(id): Path<TokenId>,
-    Query(Limit { limit }): Query<Limit>,
-) -> Result<Json<Value>, Failure> {
-    blocking(move || records(&tracker, id, limit)).await
-}
-
-fn records(tracker: &TokenTracker, id: TokenId, limit: Option<u32>) -> Result<Json<Value>, Error> {
+pub(crate) fn records(
+    tracker: &TokenTracker,
+    id: TokenId,
+    limit: Option<u32>,
+) -> Result<Json<Value>, Error> {
     tracker.flush()?;
     let records = tracker.stats().token(id).recent(limit.unwrap_or(50))?;
     Ok(Json(records.iter().map(record_json).collect()))
@@ -230,138 +219,24 @@ fn record_json(record: &UsageRecord) -> Value {
         "reason": record.outcome.reason().map(|reason| reason.as_str()),
         "duration_us": u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
         "response_bytes": record.response_bytes,
-        "client_address": record.client_address,
+        "client_address": record.client_address.map(|kept| kept.to_string()),
         "user_agent": record.user_agent,
     })
 }
 
-/// A token to be made. A field that is not known is an error: it may be a restriction that its sender
-/// relies on.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct TokenRequest {
-    owner: String,
-    name: String,
-    kind: String,
-    #[serde(default)]
-    scopes: Vec<String>,
-    #[serde(default)]
-    tags: Vec<String>,
-    expires_in_s: Option<u64>,
-    description: Option<String>,
-    resource: Option<String>,
-}
-
-impl TokenRequest {
-    fn into_token(self) -> Result<NewToken, Failure> {
-        let new = match self.kind.as_str() {
-            "jwt" => NewToken::jwt(self.owner, self.name),
-            "legacy_jwt" => NewToken::legacy_jwt(self.owner, self.name),
-            "opaque" => NewToken::opaque(self.owner, self.name),
-            _ => {
-                let message = "`kind` must be `jwt`, `legacy_jwt` or `opaque`".to_owned();
-                return Err(Failure { status: StatusCode::BAD_REQUEST, message });
-            }
-        };
-        let mut new = self.tags.into_iter().fold(new.scopes(self.scopes), NewToken::tag);
-        if let Some(seconds) = self.expires_in_s {
-            new = new.expires_in(Duration::from_secs(seconds));
-        }
-        if let Some(description) = self.description {
-            new = new.description(description);
-        }
-        if let Some(resource) = self.resource {
-            new = new.resource(resource);
-        }
-        Ok(new)
-    }
-}
-
-async fn issue_token(
-    State(tracker): State<TokenTracker>,
-    body: Bytes,
-) -> Result<Response, Failure> {
-    let new = parse::<TokenRequest>(&body)?.into_token()?;
-    blocking(move || {
-        let issued = tracker.tokens().issue(new)?;
-        let mut answer = token_json(&issued.token);
-        answer["token"] = issued.secret.expose().into();
-        // RFC 6749 §5.1: no cache may keep a secret.
-        let uncached = [(header::CACHE_CONTROL, "no-store")];
-        Ok((StatusCode::CREATED, uncached, Json(answer)).into_response())
-    })
-    .await
-}
-
-async fn list_tokens(State(tracker): State<TokenTracker>) -> Result<Json<Value>, Failure> {
-    blocking(move || {
-        // The last uses that are still on their way; where they cannot be written, the list is as good.
-        let _ = tracker.flush();
-        let mut filter = TokenFilter::new().limit(TokenFilter::MAX_LIMIT);
-        let mut tokens = Vec::new();
-        loop {
-            let page = tracker.tokens().list(&filter)?;
-            tokens.extend(page.tokens.iter().map(token_json));
-            match page.next {
-                Some(next) => filter = filter.after(next),
-                None => return Ok(Json(tokens.into())),
-            }
-        }
-    })
-    .await
-}
-
-async fn revoke_token(
-    State(tracker): State<TokenTracker>,
-    Extension(caller): Extension<Identity>,
-    Path(id): Path<TokenId>,
-) -> Result<StatusCode, Failure> {
-    blocking(move || {
-        let revoked =
-            tracker.tokens().acting_as(caller.owner()).revoke(id, "asked for over HTTP")?;
-        Ok(if revoked == Revoked::Unknown { StatusCode::NOT_FOUND } else { StatusCode::NO_CONTENT })
-    })
-    .await
-}
-
-fn token_json(token: &Token) -> Value {
-    json!({
-        "token_id": token.id,
-        "owner": token.owner,
-        "name": token.name,
-        "kind": token.kind,
-        "status": token.status,
-        "scopes": token.scopes,
-        "created_at": text(Some(token.created_at)),
-        "expires_at": text(token.expires_at),
-        "last_used_at": text(token.last_used.at()),
-    })
-}
-
-async fn health(State(tracker): State<TokenTracker>) -> Json<Value> {
-    let health = tracker.health();
-    Json(json!({
-        "strangers": health.strangers,
-        "accepted": health.accepted,
-        "stored": health.stored,
-        "buffered": health.buffered,
-        "dropped": health.dropped,
-    }))
-}
-
 /// An instant as RFC 3339 has it.
-fn text(at: Option<OffsetDateTime>) -> Option<String> {
+pub(crate) fn text(at: Option<OffsetDateTime>) -> Option<String> {
     at.and_then(|at| at.format(&Rfc3339).ok())
 }
 
 /// Any JSON, whatever its content type says.
-fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
     serde_json::from_slice(body)
         .map_err(|error| Failure { status: StatusCode::BAD_REQUEST, message: error.to_string() })
 }
 
 /// Runs what may block on a thread that may.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Error> + Send + 'static,
 ) -> Result<T, Failure> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -370,9 +245,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 /// An answer that is no success.
-struct Failure {
-    status: StatusCode,
-    message: String,
+pub(crate) struct Failure {
+    pub(crate) status: StatusCode,
+    pub(crate) message: String,
 }
 
 impl From<Error> for Failure {
@@ -380,7 +255,10 @@ impl From<Error> for Failure {
         let status = match error.kind() {
             ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
-            ErrorKind::AlreadyExists | ErrorKind::Revoked => StatusCode::CONFLICT,
+            ErrorKind::AlreadyExists
+            | ErrorKind::AlreadyRotated
+            | ErrorKind::Expired
+            | ErrorKind::Revoked => StatusCode::CONFLICT,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self { status, message: error.to_string() }

@@ -8,6 +8,7 @@ pub(crate) mod identity;
 pub(crate) mod records;
 pub(crate) mod refusals;
 pub(crate) mod restart;
+pub(crate) mod restrictions;
 pub(crate) mod start;
 pub(crate) mod storage;
 pub(crate) mod usage;

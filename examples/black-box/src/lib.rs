@@ -76,6 +76,11 @@ pub use judge::restart::{
     files_are_their_owners_alone, interrupt_ends_the_service_well,
     request_in_flight_is_answered_before_the_service_ends, tokens_and_records_survive_a_restart,
 };
+pub use judge::restrictions::{
+    bad_restriction_is_the_clients_error, suspended_token_is_refused_until_it_is_resumed,
+    token_of_another_network_is_denied_and_recorded,
+    token_over_its_quota_is_told_when_to_come_back,
+};
 pub use judge::start::{
     file_that_is_no_database_is_left_alone, health_check_wants_no_token_and_is_never_recorded,
     port_in_use_ends_the_service_with_a_message, service_prints_where_it_listens_and_three_tokens,

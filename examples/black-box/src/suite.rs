@@ -83,6 +83,10 @@ macro_rules! suite {
             name_of_a_revoked_token_is_free_again
             expired_token_is_refused_with_its_own_reason
             dead_token_reaches_no_handler
+            suspended_token_is_refused_until_it_is_resumed
+            token_of_another_network_is_denied_and_recorded
+            token_over_its_quota_is_told_when_to_come_back
+            bad_restriction_is_the_clients_error
             request_in_flight_is_answered_before_the_service_ends
             interrupt_ends_the_service_well
             tokens_and_records_survive_a_restart
@@ -122,6 +126,7 @@ mod tests {
             include_str!("judge/records.rs"),
             include_str!("judge/refusals.rs"),
             include_str!("judge/restart.rs"),
+            include_str!("judge/restrictions.rs"),
             include_str!("judge/start.rs"),
             include_str!("judge/usage.rs"),
         ];

@@ -8,7 +8,7 @@ use super::{Catalogue, CredentialKey};
 use crate::restrictions::Restrictions;
 use crate::store::instant;
 use crate::timestamp::Timestamp;
-use crate::token::{TokenId, TokenKind, TokenState};
+use crate::token::{CredentialId, Phase, Standing, TokenId, TokenKind, TokenState};
 
 /// What requests of a token are judged by, and the generation that it is as new as. Reading all columns of
 /// the row costs a tenth more of a first sight.
@@ -24,6 +24,7 @@ pub(crate) struct Authority {
     pub(crate) restrictions: Option<Restrictions>,
     pub(crate) expires_at: Option<Timestamp>,
     pub(crate) last_used_at: Option<Timestamp>,
+    pub(crate) standing: Standing,
 }
 
 /// Row and generation in one statement, so that one snapshot answers both.
@@ -31,7 +32,7 @@ macro_rules! authority_by {
     ($condition:literal) => {
         concat!(
             "SELECT (SELECT coalesce(max(generation), 0) FROM changes), tokens.id, owner, name, kind,
-             tokens.state, scopes, restrictions, tokens.expires_at, last_used_at
+             tokens.state, scopes, restrictions, tokens.expires_at, last_used_at, credentials.id, credentials.state, ends_at
              FROM credentials JOIN tokens ON tokens.id = token_id WHERE ",
             $condition
         )
@@ -40,6 +41,7 @@ macro_rules! authority_by {
 
 const AUTHORITY_OF_JWT: &str = authority_by!("issuer = ?1 AND jti = ?2");
 const AUTHORITY_OF_HASH: &str = authority_by!("hash = ?1");
+const AUTHORITY_OF_CREDENTIAL: &str = authority_by!("credentials.id = ?1");
 
 impl Catalogue<'_> {
     /// What the token of a credential may do, if the catalogue has it.
@@ -56,6 +58,12 @@ impl Catalogue<'_> {
         };
         found.transpose()
     }
+
+    /// What the token of a credential may do, by the credential's number.
+    pub(crate) fn authority_of(&self, id: CredentialId) -> Result<Option<Authority>> {
+        let mut statement = self.connection.prepare_cached(AUTHORITY_OF_CREDENTIAL)?;
+        statement.query_row([id.as_row()], |row| Ok(authority(row))).optional()?.transpose()
+    }
 }
 
 fn authority(row: &Row<'_>) -> Result<Authority> {
@@ -71,5 +79,14 @@ fn authority(row: &Row<'_>) -> Result<Authority> {
         restrictions: restrictions(row, 7)?,
         expires_at: instant(row.get(8)?),
         last_used_at: instant(row.get(9)?),
+        standing: Standing {
+            id: CredentialId::from_row(row.get(10)?),
+            phase: phase(row.get(11)?)?,
+            ends_at: instant(row.get(12)?),
+        },
     })
+}
+
+pub(super) fn phase(code: u8) -> Result<Phase> {
+    Phase::from_code(code).context("a credential in an unknown state")
 }

@@ -8,12 +8,16 @@ use rusqlite::Row;
 use crate::restrictions::Restrictions;
 use crate::store::instant;
 use crate::timestamp::Timestamp;
-use crate::token::{LastUsed, Revocation, Token, TokenId, TokenKind, TokenState, TokenStatus};
+use crate::token::{
+    CredentialId, LastUsed, Revocation, Token, TokenId, TokenKind, TokenState, TokenStatus,
+};
 
 /// A row of the catalogue.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenRow {
     pub(crate) id: TokenId,
+    /// The one that its clients surely have.
+    pub(crate) credential: CredentialId,
     pub(crate) owner: String,
     pub(crate) name: String,
     pub(crate) kind: TokenKind,
@@ -32,18 +36,20 @@ pub(crate) struct TokenRow {
     pub(crate) revoke_reason: Option<String>,
 }
 
-/// The columns of a row, in the order in which [`token`] reads them.
+/// The columns of a row, in the order in which [`token`] reads them. The last is the credential that its clients surely
+/// have: the current one, else the one that was replaced last, else the new one; a step or two in an index.
 macro_rules! token_columns {
     () => {
         "tokens.id, owner, name, tokens.kind, tokens.state, description, tags, scopes, restrictions, metadata,
          tokens.fragment, tokens.created_at, tokens.expires_at, last_used_at, revoked_at, revoked_by,
-         revoke_reason"
+         revoke_reason,
+         coalesce((SELECT max(id) FROM credentials WHERE token_id = tokens.id AND credentials.state = 0),
+            (SELECT max(id) FROM credentials WHERE token_id = tokens.id AND credentials.state = 2),
+            (SELECT max(id) FROM credentials WHERE token_id = tokens.id AND credentials.state = 1),
+            (SELECT max(id) FROM credentials WHERE token_id = tokens.id), 0)"
     };
 }
 pub(super) use token_columns;
-
-/// How many there are.
-pub(super) const COLUMNS: usize = 17;
 
 impl TokenRow {
     pub(crate) fn status(&self, now: Timestamp) -> TokenStatus {
@@ -75,6 +81,7 @@ impl TokenRow {
             restrictions: self.restrictions.clone(),
             metadata: self.metadata.clone(),
             fragment: self.fragment.clone(),
+            credential_id: self.credential,
             created_at: self.created_at.to_date_time(),
             expires_at: self.expires_at.map(Timestamp::to_date_time),
             last_used,
@@ -89,7 +96,7 @@ pub(super) fn token(row: &Row<'_>) -> Result<TokenRow> {
         id: TokenId::from_row(row.get(0)?),
         owner: row.get(1)?,
         name: row.get(2)?,
-        kind: TokenKind::from_code(row.get(3)?).context("a token of an unknown kind")?,
+        kind: kind(row.get(3)?)?,
         state: TokenState::from_code(row.get(4)?).context("a token in an unknown state")?,
         description: row.get(5)?,
         tags: serde_json::from_str(&json(6)?)?,
@@ -103,7 +110,12 @@ pub(super) fn token(row: &Row<'_>) -> Result<TokenRow> {
         revoked_at: instant(row.get(14)?),
         revoked_by: row.get(15)?,
         revoke_reason: row.get(16)?,
+        credential: CredentialId::from_row(row.get(17)?),
     })
+}
+
+pub(super) fn kind(code: u8) -> Result<TokenKind> {
+    TokenKind::from_code(code).context("a token of an unknown kind")
 }
 
 /// What cannot be read is an error, not a token without restrictions.

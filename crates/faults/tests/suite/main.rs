@@ -3,6 +3,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
+mod authority;
 mod damage;
 #[cfg(target_os = "linux")]
 mod failing_calls;

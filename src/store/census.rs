@@ -1,0 +1,404 @@
+//! A walk over all tokens by their numbers: who is dormant, whose time is nearly over, and who can go.
+
+use anyhow::Result;
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+
+use super::retention::Horizons;
+use super::rollup::{HOURS_A_DAY, Progress};
+use super::{Catalogue, instant};
+use crate::audit::{Act, Behalf, Deed};
+use crate::events::{DormantEvent, ExpiringEvent, Subject};
+use crate::timestamp::Timestamp;
+use crate::token::TokenId;
+
+/// Tokens, or rows of another table, that one step looks at.
+const STEP: i64 = 1_000;
+
+/// Dead tokens that one step removes, a dozen statements each, and the sums of them that it looks for.
+const MOST_REMOVED: usize = 128;
+const LOOK_UPS: usize = 4_096;
+
+/// How long the own expiry of a JWT must be over: leeway is no more than five minutes.
+const DAY: i64 = 86_400_000_000;
+
+/// Whom to look for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Survey {
+    pub(crate) horizons: Horizons,
+    /// `None` where nobody is told.
+    pub(crate) notices: Option<Notices>,
+}
+
+/// Whom to mark as told of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notices {
+    /// Since when last use is tracked; `None` while it is not.
+    pub(crate) tracked_since: Option<Timestamp>,
+    /// Tokens not used since then are dormant.
+    pub(crate) dormant: Timestamp,
+    /// Tokens that expire by then expire soon.
+    pub(crate) expiring: Timestamp,
+    /// How many can be told of in this step.
+    pub(crate) most: usize,
+}
+
+/// Where a census goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Place {
+    table: Table,
+    /// What was looked at last.
+    after: i64,
+}
+
+/// What is walked over, in this order: tokens, and then what may refer to none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Table {
+    Tokens,
+    LateUses,
+    Addresses,
+    Quotas,
+    Heads,
+}
+
+/// What a step found and did.
+#[derive(Debug, Default)]
+pub(crate) struct Census {
+    pub(crate) dormant: Vec<DormantEvent>,
+    pub(crate) expiring: Vec<ExpiringEvent>,
+    pub(crate) removed: Vec<TokenId>,
+    /// The generation of their removal, where there were any.
+    pub(crate) generation: u64,
+    /// Where to go on; `None` at the end.
+    pub(crate) next: Option<Place>,
+}
+
+const PAGE: &str = "SELECT max(id) FROM (SELECT id FROM tokens WHERE id > ?1 ORDER BY id LIMIT ?2)";
+
+/// Dead, and neither used nor asked for since daily sums begin; no JWT among its credentials would be taken for one
+/// that nobody knows; no row of the log is its own.
+const CAN_GO: &str = "SELECT id FROM tokens NOT INDEXED
+    WHERE id > :after AND id <= :end AND (state = 2 OR expires_at <= :now)
+        AND max(created_at, coalesce(revoked_at, created_at), coalesce(expires_at, created_at),
+            coalesce(last_used_at, created_at)) < :daily
+        AND NOT EXISTS (SELECT 1 FROM credentials JOIN late_uses ON credential_id = credentials.id
+            WHERE token_id = tokens.id AND last_at >= :daily)
+        AND NOT EXISTS (SELECT 1 FROM credentials WHERE token_id = tokens.id AND jti IS NOT NULL
+            AND (credentials.expires_at IS NULL OR credentials.expires_at > :now - :day))
+        AND NOT EXISTS (SELECT 1 FROM usage_heads JOIN usage_log ON usage_log.id = last_id
+            WHERE usage_heads.token_id = tokens.id)
+    ORDER BY id LIMIT :most";
+const DAYS: &str = "WITH RECURSIVE days (day) AS (SELECT min(day) FROM usage_daily UNION ALL
+        SELECT (SELECT min(day) FROM usage_daily WHERE day > days.day) FROM days WHERE day IS NOT NULL)
+    SELECT day FROM days WHERE day IS NOT NULL";
+const HOURS: &str = "WITH RECURSIVE hours (hour) AS
+    (SELECT min(hour) FROM usage_hourly WHERE hour >= ?1 UNION ALL
+        SELECT (SELECT min(hour) FROM usage_hourly WHERE hour > hours.hour) FROM hours
+        WHERE hour IS NOT NULL)
+    SELECT hour FROM hours WHERE hour IS NOT NULL";
+const SUM_OF_DAY: &str = "SELECT 1 FROM usage_daily WHERE day = ?1 AND token_id = ?2";
+const SUM_OF_HOUR: &str = "SELECT 1 FROM usage_hourly WHERE hour = ?1 AND token_id = ?2";
+
+/// What is known of a token, and last the token.
+const REMOVE: [&str; 6] = [
+    "DELETE FROM late_uses WHERE credential_id IN (SELECT id FROM credentials WHERE token_id = ?1)",
+    "DELETE FROM credentials WHERE token_id = ?1",
+    "DELETE FROM token_addresses WHERE token_id = ?1",
+    "DELETE FROM quota_windows WHERE token_id = ?1",
+    "DELETE FROM usage_heads WHERE token_id = ?1",
+    "DELETE FROM tokens WHERE id = ?1",
+];
+
+/// By their numbers, as all of a page: by the index of expiries each page would look at all of those.
+const MARK_DORMANT: &str = "UPDATE tokens SET told_dormant = :now WHERE id IN
+    (SELECT id FROM tokens NOT INDEXED WHERE id > :after AND id <= :end AND state = 0
+        AND (expires_at IS NULL OR expires_at > :now)
+        AND max(created_at, coalesce(last_used_at, created_at), :since) <= :dormant
+        AND (told_dormant IS NULL OR last_used_at > told_dormant)
+    ORDER BY id LIMIT :most)
+    RETURNING id, owner, name, last_used_at";
+const MARK_EXPIRING: &str = "UPDATE tokens SET told_expiring = expires_at WHERE id IN
+    (SELECT id FROM tokens NOT INDEXED WHERE id > :after AND id <= :end AND state IN (0, 1)
+        AND expires_at > :now AND expires_at <= :expiring AND told_expiring IS NOT expires_at
+    ORDER BY id LIMIT :most)
+    RETURNING id, owner, name, expires_at";
+
+/// The end of a page of another table, and what of the page refers to nothing.
+struct Sweep {
+    page: &'static str,
+    forget: &'static str,
+}
+
+const LATE_USES: Sweep = Sweep {
+    page: "SELECT max(credential_id) FROM
+        (SELECT credential_id FROM late_uses WHERE credential_id > ?1 ORDER BY credential_id LIMIT ?2)",
+    forget: "DELETE FROM late_uses WHERE credential_id > ?1 AND credential_id <= ?2
+        AND NOT EXISTS (SELECT 1 FROM credentials WHERE id = credential_id)",
+};
+const ADDRESSES: Sweep = Sweep {
+    page: "SELECT max(token_id) FROM
+        (SELECT token_id FROM token_addresses WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
+    forget: "DELETE FROM token_addresses WHERE token_id > ?1 AND token_id <= ?2
+        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
+};
+const QUOTAS: Sweep = Sweep {
+    page: "SELECT max(token_id) FROM
+        (SELECT token_id FROM quota_windows WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
+    forget: "DELETE FROM quota_windows WHERE token_id > ?1 AND token_id <= ?2
+        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
+};
+/// A head that leads to a row stays as long as the row does: without it nobody could find the row by its token.
+const HEADS: Sweep = Sweep {
+    page: "SELECT max(token_id) FROM
+        (SELECT token_id FROM usage_heads WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
+    forget: "DELETE FROM usage_heads WHERE token_id > ?1 AND token_id <= ?2
+        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)
+        AND NOT EXISTS (SELECT 1 FROM usage_log WHERE id = last_id)",
+};
+
+impl Place {
+    /// Where a census begins.
+    pub(crate) const START: Self = Self::of(Table::Tokens);
+
+    const fn of(table: Table) -> Self {
+        Self { table, after: i64::MIN }
+    }
+}
+
+/// One step. Cost: with nothing to do, a read of the rows of a thousand tokens.
+pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> Result<Census> {
+    let (sweep, next) = match place.table {
+        Table::Tokens => return tokens(transaction, survey, place.after),
+        Table::LateUses => (LATE_USES, Some(Table::Addresses)),
+        Table::Addresses => (ADDRESSES, Some(Table::Quotas)),
+        Table::Quotas => (QUOTAS, Some(Table::Heads)),
+        Table::Heads => (HEADS, None),
+    };
+    let end = page_end(transaction, sweep.page, place.after)?;
+    if let Some(end) = end {
+        transaction.prepare_cached(sweep.forget)?.execute((place.after, end))?;
+    }
+    let same = end.map(|after| Place { after, ..place });
+    Ok(Census { next: same.or(next.map(Place::of)), ..Census::default() })
+}
+
+fn page_end(transaction: &Connection, sql: &str, after: i64) -> Result<Option<i64>> {
+    Ok(transaction.prepare_cached(sql)?.query_row((after, STEP), |row| row.get(0))?)
+}
+
+fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Census> {
+    let Some(page_end) = page_end(transaction, PAGE, after)? else {
+        return Ok(Census { next: Some(Place::of(Table::LateUses)), ..Census::default() });
+    };
+    let (removed, end) = removable(transaction, &survey.horizons, (after, page_end))?;
+    let mut census = Census {
+        generation: remove(transaction, &removed, survey.horizons.now)?,
+        removed,
+        next: Some(Place { table: Table::Tokens, after: end }),
+        ..Census::default()
+    };
+    if let Some(notices) = &survey.notices {
+        mark(transaction, notices, survey.horizons.now, (after, end), &mut census)?;
+    }
+    Ok(census)
+}
+
+/// The tokens of a page that can go, and up to where the page was looked at.
+fn removable(
+    transaction: &Connection,
+    horizons: &Horizons,
+    (after, page_end): (i64, i64),
+) -> Result<(Vec<TokenId>, i64)> {
+    let mut statement = transaction.prepare_cached(CAN_GO)?;
+    let found = statement.query_map(
+        named_params! {
+            ":after": after, ":end": page_end, ":now": horizons.now.as_micros(), ":day": DAY,
+            ":daily": horizons.daily.as_micros(), ":most": i64::try_from(MOST_REMOVED)?,
+        },
+        |row| Ok(TokenId::from_row(row.get(0)?)),
+    )?;
+    let mut candidates: Vec<TokenId> = found.collect::<rusqlite::Result<_>>()?;
+    if candidates.is_empty() {
+        return Ok((candidates, page_end));
+    }
+    let buckets = Buckets::read(transaction)?;
+    let most = buckets.tokens_a_step();
+    candidates.truncate(most);
+    // Where there are as many as can be looked at, there may be more.
+    let last = candidates.last().filter(|_| candidates.len() == most);
+    let end = last.map_or(page_end, |last| last.as_row());
+    let mut removable = Vec::new();
+    for token in candidates {
+        if !buckets.have_a_sum_of(transaction, token)? {
+            removable.push(token);
+        }
+    }
+    Ok((removable, end))
+}
+
+/// The days and hours that have sums: all days, and the hours that are not in a day yet.
+struct Buckets {
+    days: Vec<i64>,
+    hours: Vec<i64>,
+}
+
+impl Buckets {
+    fn read(transaction: &Connection) -> Result<Self> {
+        let (folded_day, _) = Progress::read(transaction)?.folded;
+        let numbers = |sql: &str, parameters: &[i64]| -> Result<Vec<i64>> {
+            let mut statement = transaction.prepare_cached(sql)?;
+            let parameters = rusqlite::params_from_iter(parameters);
+            let numbers = statement.query_map(parameters, |row| row.get(0))?;
+            Ok(numbers.collect::<rusqlite::Result<_>>()?)
+        };
+        let first_hour = folded_day.saturating_mul(HOURS_A_DAY);
+        Ok(Self { days: numbers(DAYS, &[])?, hours: numbers(HOURS, &[first_hour])? })
+    }
+
+    /// How many tokens can be looked for in them in one step.
+    fn tokens_a_step(&self) -> usize {
+        (LOOK_UPS / (self.days.len() + self.hours.len()).max(1)).clamp(1, MOST_REMOVED)
+    }
+
+    fn have_a_sum_of(&self, transaction: &Connection, token: TokenId) -> Result<bool> {
+        for (sql, buckets) in [(SUM_OF_DAY, &self.days), (SUM_OF_HOUR, &self.hours)] {
+            let mut statement = transaction.prepare_cached(sql)?;
+            for bucket in buckets {
+                if statement.exists((*bucket, token.as_row()))? {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Removes tokens with all that is known of them, in the book and in the log of changes. Returns the generation.
+fn remove(transaction: &Connection, tokens: &[TokenId], now: Timestamp) -> Result<u64> {
+    let catalogue = Catalogue::new(transaction);
+    for token in tokens {
+        for statement in REMOVE {
+            transaction.prepare_cached(statement)?.execute([token.as_row()])?;
+        }
+        catalogue.log_change(*token)?;
+    }
+    let deeds: Vec<_> = tokens.iter().map(|token| Deed::of(Act::Remove, *token)).collect();
+    catalogue.enter(&deeds, &Behalf::default(), now)?;
+    catalogue.generation()
+}
+
+fn mark(
+    transaction: &Connection,
+    notices: &Notices,
+    now: Timestamp,
+    (after, end): (i64, i64),
+    census: &mut Census,
+) -> Result<()> {
+    let now = now.as_micros();
+    if let Some(since) = notices.tracked_since {
+        let mut statement = transaction.prepare_cached(MARK_DORMANT)?;
+        let mut rows = statement.query(named_params! {
+            ":after": after, ":end": end, ":now": now, ":since": since.as_micros(),
+            ":dormant": notices.dormant.as_micros(), ":most": i64::try_from(notices.most)?,
+        })?;
+        while let Some(row) = rows.next()? {
+            let last_used_at = instant(row.get(3)?).map(Timestamp::to_date_time);
+            census.dormant.push(DormantEvent { subject: subject(row)?, last_used_at });
+        }
+    }
+    let most = notices.most.saturating_sub(census.dormant.len());
+    let mut statement = transaction.prepare_cached(MARK_EXPIRING)?;
+    let mut rows = statement.query(named_params! {
+        ":after": after, ":end": end, ":now": now, ":expiring": notices.expiring.as_micros(),
+        ":most": i64::try_from(most)?,
+    })?;
+    while let Some(row) = rows.next()? {
+        let expires_at = Timestamp::from_micros(row.get(3)?).to_date_time();
+        census.expiring.push(ExpiringEvent { subject: subject(row)?, expires_at });
+    }
+    Ok(())
+}
+
+const SUBJECT: &str = "SELECT id, owner, name FROM tokens WHERE id = ?1";
+
+/// Whose token it is, if there is one.
+pub(super) fn subject_of(connection: &Connection, token: TokenId) -> Result<Option<Subject>> {
+    let mut statement = connection.prepare_cached(SUBJECT)?;
+    Ok(statement.query_row([token.as_row()], subject).optional()?)
+}
+
+pub(super) fn subject(row: &Row<'_>) -> rusqlite::Result<Subject> {
+    Ok(Subject { token_id: TokenId::from_row(row.get(0)?), owner: row.get(1)?, name: row.get(2)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    const LATE: Timestamp = Timestamp::from_seconds(1_000 * 86_400);
+
+    fn database(tokens: u32, days: u32) -> Connection {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        for id in 1..=tokens {
+            let token = "INSERT INTO tokens (id, owner, name, kind, state, tags, scopes, metadata, fragment,
+                created_at, revoked_at) VALUES (?1, '', ?1, 2, 2, '[]', '[]', '{}', '', 1, 1)";
+            connection.prepare_cached(token).unwrap().execute([id]).unwrap();
+        }
+        for day in 1..=days {
+            let sum = "INSERT INTO usage_daily VALUES (?1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'')";
+            connection.prepare_cached(sum).unwrap().execute([day]).unwrap();
+        }
+        connection
+    }
+
+    /// How many tokens each step removed.
+    fn walk(connection: &Connection) -> Vec<usize> {
+        let horizons = Horizons { now: LATE, raw: LATE, hourly: LATE, daily: LATE };
+        let survey = Survey { horizons, notices: None };
+        let (mut place, mut removed) = (Some(Place::START), Vec::new());
+        while let Some(at) = place {
+            let census = step(connection, &survey, at).unwrap();
+            removed.push(census.removed.len());
+            place = census.next;
+        }
+        removed
+    }
+
+    #[test]
+    fn no_step_removes_more_than_it_may_or_looks_for_more_sums() {
+        for (tokens, days, most) in [(300, 0, 128), (300, 64, 64), (20, 1_000, 4), (5, 8_192, 1)] {
+            let connection = database(tokens, days);
+            let removed = walk(&connection);
+            assert_eq!(removed.iter().sum::<usize>(), tokens as usize, "{days} days");
+            assert_eq!(removed.iter().max(), Some(&most), "{days} days");
+        }
+    }
+
+    #[test]
+    fn tokens_that_cannot_go_do_not_hold_up_the_walk() {
+        let connection = database(700, 1);
+        let sums = "INSERT INTO usage_daily SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM tokens WHERE id < 600";
+        connection.execute(sums, []).unwrap();
+        assert_eq!(walk(&connection).iter().sum::<usize>(), 101);
+        let hours = "INSERT INTO usage_hourly SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM tokens WHERE id < 599";
+        connection.execute_batch(&format!("{hours}; DELETE FROM usage_daily")).unwrap();
+        assert_eq!(
+            walk(&connection).iter().sum::<usize>(),
+            1,
+            "an hour that is in no day yet counts"
+        );
+    }
+
+    #[test]
+    fn token_stays_as_long_as_the_log_has_a_row_of_it() {
+        let connection = database(2, 0);
+        let row = "INSERT INTO usage_heads VALUES (1, 5), (2, 4);
+            INSERT INTO usage_log (id, after_us, token_id, back, endpoint, status, outcome, duration_us,
+                response_bytes) VALUES (5, 0, 1, 0, 0, 200, 0, 0, 0)";
+        connection.execute_batch(row).unwrap();
+        assert_eq!(walk(&connection).iter().sum::<usize>(), 1);
+        connection.execute("DELETE FROM usage_log", []).unwrap();
+        assert_eq!(walk(&connection).iter().sum::<usize>(), 1);
+    }
+}

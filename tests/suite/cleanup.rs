@@ -1,0 +1,318 @@
+//! What is dead for long enough goes, and nothing else: no sum loses whose it is, and nothing comes back to life.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use token_tracker::{
+    Act, Algorithm, AuditFilter, AuthError, AuthRequest, Builder, Clock, DenialReason, Issued,
+    JwtIssuer, JwtKey, ManualClock, NewToken, Outside, TokenFilter, TokenId, TokenTracker,
+    TokenUpdate, Usage,
+};
+
+use crate::support::{
+    Database, OWNER, accepted, access, builder, denied, eventually, in_memory, jwt, key, opaque,
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MICROSECOND: Duration = Duration::from_micros(1);
+
+/// Daily sums are kept for ten days.
+fn short(builder: Builder) -> Builder {
+    builder.raw_retention(2 * DAY).hourly_retention(4 * DAY).daily_retention(10 * DAY)
+}
+
+fn open(database: &Database) -> (TokenTracker, ManualClock) {
+    let (builder, clock) = builder();
+    (short(builder).open(database.path()).unwrap(), clock)
+}
+
+fn is_there(tracker: &TokenTracker, id: TokenId) -> bool {
+    tracker.upkeep().unwrap();
+    tracker.tokens().get(id).is_ok()
+}
+
+/// A JWT that expires in a day.
+fn short_jwt(tracker: &TokenTracker, name: &str) -> Issued {
+    tracker.tokens().issue(NewToken::jwt(OWNER, name).expires_in(DAY)).unwrap()
+}
+
+#[test]
+fn dead_token_goes_when_it_was_dead_for_longer_than_daily_sums_are_kept_and_not_before() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let (revoked, expired) = (opaque(&tracker, "revoked"), short_jwt(&tracker, "expired"));
+    let living = opaque(&tracker, "living");
+    tracker.tokens().revoke(revoked.token.id, "").unwrap();
+    clock.advance(10 * DAY);
+    assert!(is_there(&tracker, revoked.token.id), "dead for as long as sums are kept");
+    clock.advance(MICROSECOND);
+    assert!(!is_there(&tracker, revoked.token.id));
+    clock.advance(DAY - MICROSECOND);
+    assert!(is_there(&tracker, expired.token.id), "expired a day later");
+    clock.advance(MICROSECOND);
+    assert!(!is_there(&tracker, expired.token.id));
+    clock.advance(1_000 * DAY);
+    assert!(is_there(&tracker, living.token.id));
+    assert!(accepted(&tracker, &living));
+    for issued in [&revoked, &expired] {
+        assert!(!accepted(&tracker, issued));
+    }
+    assert_eq!(database.number("SELECT count(*) FROM credentials"), 1);
+    assert_eq!(tracker.verify().unwrap().problems, [""; 0]);
+}
+
+#[test]
+fn removal_is_in_the_book_and_numbers_are_never_used_again() {
+    let (builder, clock) = builder();
+    let tracker = short(builder).in_memory().unwrap();
+    let dead = opaque(&tracker, "dead");
+    tracker.tokens().revoke(dead.token.id, "").unwrap();
+    clock.advance(11 * DAY);
+    assert!(!is_there(&tracker, dead.token.id));
+    let page = tracker.tokens().audit(&AuditFilter::new().act(Act::Remove)).unwrap();
+    let entry = &page.entries[0];
+    assert_eq!((page.entries.len(), entry.token_id, &entry.actor), (1, Some(dead.token.id), &None));
+    assert_eq!(entry.at, clock.now());
+    let next = opaque(&tracker, "dead");
+    assert!(next.token.id > dead.token.id);
+    assert!(accepted(&tracker, &next), "no refusal is left under another's number");
+}
+
+#[test]
+fn jwt_that_could_be_good_again_is_remembered_for_ever() {
+    let (builder, clock) = builder();
+    let tracker = short(builder).in_memory().unwrap();
+    let endless = jwt(&tracker, "without exp");
+    tracker.tokens().revoke(endless.token.id, "").unwrap();
+    let new = NewToken::legacy_jwt(OWNER, "registered").expires_in(DAY);
+    let registered = tracker.tokens().register(new, None, "known elsewhere").unwrap();
+    // The catalogue is edited; what the token says of itself is not.
+    let long = NewToken::jwt(OWNER, "long").expires_in(100 * DAY);
+    let long = tracker.tokens().issue(long).unwrap();
+    let update = TokenUpdate::new().expires_at(Some(clock.now() + DAY));
+    tracker.tokens().update(long.token.id, update).unwrap();
+    clock.advance(100 * DAY);
+    for id in [endless.token.id, registered.id, long.token.id] {
+        assert!(is_there(&tracker, id));
+    }
+    clock.advance(DAY - MICROSECOND);
+    assert!(is_there(&tracker, long.token.id), "over for less than a day");
+    clock.advance(MICROSECOND);
+    assert!(!is_there(&tracker, long.token.id));
+    clock.advance(3_000 * DAY);
+    assert!(is_there(&tracker, endless.token.id) && is_there(&tracker, registered.id));
+    assert_eq!(denied(&tracker, &endless.secret).reason(), DenialReason::Revoked);
+}
+
+#[test]
+fn adopted_token_is_refused_after_it_was_removed_and_not_adopted_again() {
+    let outside_key = || JwtKey::hmac(Algorithm::Hs256, &[9; 32]).unwrap();
+    let leeway = Duration::from_secs(300);
+    let issuer = JwtIssuer::named("https://id.example.com").key(outside_key()).leeway(leeway);
+    let (_, clock) = builder();
+    let ours = JwtIssuer::named("ours").key(key());
+    let builder = TokenTracker::builder().clock(clock.clone()).jwt_issuer(ours);
+    let builder = builder.jwt_issuer(issuer.outside(Outside::Adopt { most: 5 }));
+    let tracker = short(builder).in_memory().unwrap();
+    let expires_at = clock.now().unix_timestamp() + 3_600;
+    let token = signed(&json!({"iss": "https://id.example.com", "sub": "bob", "jti": "1",
+        "exp": expires_at}));
+    let (kept, revoked) = (tracker.authenticate(&token).unwrap(), jwt(&tracker, "unrelated"));
+    let id = kept.identity().token_id();
+    drop((kept, revoked));
+    tracker.tokens().revoke(id, "stolen").unwrap();
+    assert_eq!(denied(&tracker, &token).reason(), DenialReason::Revoked);
+    clock.advance(30 * DAY);
+    assert!(!is_there(&tracker, id));
+    let count = || tracker.tokens().count(&TokenFilter::new()).unwrap();
+    let before = (count(), tracker.health().strangers);
+    assert_eq!(denied(&tracker, &token).reason(), DenialReason::Expired);
+    assert_eq!((count(), tracker.health().strangers), (before.0, before.1 + 1));
+}
+
+#[test]
+fn token_stays_as_long_as_a_sum_is_of_it_and_totals_of_its_owner_never_change_before() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let (dead, living) = (opaque(&tracker, "dead"), opaque(&tracker, "living"));
+    for issued in [&dead, &living] {
+        tracker.record(Usage::of(access(&tracker, issued)).route("GET", "/").status(200));
+    }
+    tracker.flush().unwrap();
+    tracker.tokens().revoke(dead.token.id, "").unwrap();
+    // Refused requests are in the sums, and move no last use.
+    clock.advance(5 * DAY + DAY / 2);
+    (0..3).for_each(|_| drop(denied(&tracker, &dead.secret)));
+    tracker.flush().unwrap();
+    let total = || tracker.stats().owner(OWNER).last_days(30).summary().unwrap().total;
+    for day in 0..11 {
+        assert!(is_there(&tracker, dead.token.id), "day {day}");
+        assert_eq!(tracker.verify().unwrap().problems, [""; 0], "day {day}");
+        let all = tracker.stats().all().last_days(30).summary().unwrap().total;
+        assert_eq!(total(), all, "day {day}");
+        if day < 5 {
+            assert_eq!(total(), 5, "day {day}");
+        } else {
+            assert!(total() >= 3, "day {day}");
+        }
+        clock.advance(DAY);
+    }
+    assert!(!is_there(&tracker, dead.token.id), "the last sum of it is gone");
+    assert_eq!(total(), 0);
+    assert_eq!(tracker.verify().unwrap().problems, [""; 0]);
+    assert_eq!(database.number("SELECT count(*) FROM usage_heads"), 1, "the living one's");
+}
+
+#[test]
+fn token_that_was_asked_for_late_stays() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let dead = opaque(&tracker, "dead");
+    tracker.tokens().revoke(dead.token.id, "").unwrap();
+    clock.advance(20 * DAY);
+    let now = clock.now().unix_timestamp() * 1_000_000;
+    database.execute(&format!(
+        "INSERT INTO late_uses (credential_id, reason, count, first_at, last_at)
+         SELECT id, 9, 1, {now}, {now} FROM credentials"
+    ));
+    clock.advance(10 * DAY);
+    assert!(is_there(&tracker, dead.token.id));
+    clock.advance(MICROSECOND);
+    assert!(!is_there(&tracker, dead.token.id));
+    assert_eq!(database.number("SELECT count(*) FROM late_uses"), 0);
+}
+
+#[test]
+fn everything_of_a_removed_token_goes_and_so_does_what_belongs_to_none() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let (dead, living) = (opaque(&tracker, "dead"), opaque(&tracker, "living"));
+    drop(access(&tracker, &living));
+    tracker.flush().unwrap();
+    database.execute(
+        "INSERT INTO token_addresses (token_id, address, seen_at) VALUES (1, x'01', 1), (2, x'01', 1), (77, x'01', 1);
+         INSERT INTO quota_windows (token_id, period, window_number, granted, told)
+             VALUES (1, 0, 1, 1, 0), (2, 0, 1, 1, 0), (77, 0, 1, 1, 0);
+         INSERT INTO usage_heads (token_id, last_id) VALUES (77, 1), (78, 0);
+         INSERT INTO late_uses (credential_id, reason, count, first_at, last_at)
+             VALUES (1, 9, 1, 1, 1), (2, 9, 1, 1, 1), (77, 9, 1, 1, 1);",
+    );
+    let rows = || {
+        ["token_addresses", "quota_windows", "usage_heads", "late_uses"]
+            .map(|table| database.number(&format!("SELECT count(*) FROM {table}")))
+    };
+    tracker.upkeep().unwrap();
+    assert_eq!(rows(), [2, 2, 2, 2], "a head that leads to a row stays");
+    tracker.tokens().revoke(dead.token.id, "").unwrap();
+    clock.advance(11 * DAY);
+    assert!(!is_there(&tracker, dead.token.id));
+    assert_eq!(rows(), [1, 1, 1, 1]);
+    assert!(is_there(&tracker, living.token.id));
+    assert_eq!(database.number("SELECT count(*) FROM credentials"), 1);
+}
+
+#[test]
+fn nothing_is_removed_while_the_clock_is_in_doubt() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let dead = opaque(&tracker, "dead");
+    tracker.tokens().revoke(dead.token.id, "").unwrap();
+    clock.set_wall(clock.now() + 100 * DAY);
+    assert!(tracker.upkeep().is_err());
+    tracker.flush().unwrap();
+    assert!(tracker.tokens().get(dead.token.id).is_ok());
+    tracker.confirm_clock();
+    assert!(!is_there(&tracker, dead.token.id));
+}
+
+#[test]
+fn other_process_forgets_a_removed_token() {
+    let database = Database::new();
+    let (one, clock) = open(&database);
+    let two = short(builder().0).clock(clock.clone()).without_usage_recording();
+    let two = two.open(database.path()).unwrap();
+    let dead = opaque(&one, "dead");
+    one.tokens().revoke(dead.token.id, "").unwrap();
+    clock.advance(15 * DAY);
+    let cached = || {
+        let answer = two.authenticate_cached(&AuthRequest::from(&dead.secret));
+        matches!(answer, Some(Err(AuthError::Denied(denied))) if denied.reason() == DenialReason::Revoked)
+    };
+    eventually("cached and fresh", || {
+        drop(denied(&two, &dead.secret));
+        cached()
+    });
+    assert!(!is_there(&one, dead.token.id));
+    eventually("forgotten", || !cached());
+    assert_eq!(denied(&two, &dead.secret).reason(), DenialReason::UnknownToken);
+}
+
+#[test]
+fn thousands_of_dead_tokens_go_and_each_is_in_the_book() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let living = opaque(&tracker, "living");
+    database.execute(
+        "WITH RECURSIVE numbers (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n <= 2500)
+         INSERT INTO tokens (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at, revoked_at)
+             SELECT n, 'bob', 'name ' || n, 2, 2, '[]', '[]', '{}', '', 1, 1 FROM numbers;
+         INSERT INTO credentials (token_id, state, hash, fragment, created_at)
+             SELECT id, 0, randomblob(32), '', 1 FROM tokens WHERE id > 1;",
+    );
+    let changes = || database.number("SELECT count(*) FROM changes");
+    let before = changes();
+    clock.advance(11 * DAY);
+    drop(access(&tracker, &living));
+    tracker.upkeep().unwrap();
+    assert_eq!(database.number("SELECT count(*) FROM tokens"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM credentials"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM audit WHERE act = 11"), 2_500);
+    assert_eq!(changes() - before, 2_500);
+    assert_eq!(tracker.verify().unwrap().problems, [""; 0]);
+}
+
+#[test]
+fn census_that_finds_nothing_writes_nothing() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    (0..10).for_each(|number| drop(opaque(&tracker, &format!("living {number}"))));
+    drop(access(&tracker, &opaque(&tracker, "used")));
+    tracker.flush().unwrap();
+    tracker.upkeep().unwrap();
+    let other = database.connect();
+    let version =
+        || -> i64 { other.pragma_query_value(None, "data_version", |row| row.get(0)).unwrap() };
+    let before = version();
+    clock.advance(Duration::from_secs(7_200));
+    tracker.upkeep().unwrap();
+    assert_eq!(version(), before);
+}
+
+#[test]
+fn census_of_a_catalogue_in_memory_leaves_the_cache_right() {
+    let (tracker, clock) = in_memory();
+    let dead = opaque(&tracker, "dead");
+    tracker.tokens().revoke(dead.token.id, "").unwrap();
+    assert_eq!(denied(&tracker, &dead.secret).reason(), DenialReason::Revoked);
+    tracker.flush().unwrap();
+    clock.advance(800 * DAY);
+    assert!(!is_there(&tracker, dead.token.id));
+    assert_eq!(denied(&tracker, &dead.secret).reason(), DenialReason::UnknownToken);
+}
+
+/// A token as an outside issuer signs it.
+fn signed(claims: &Value) -> String {
+    use sha2::{Digest, Sha256};
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let message = format!("{}.{}", part(&json!({"alg": "HS256", "typ": "JWT"})), part(claims));
+    let pad = |byte: u8| {
+        let mut block = [byte; 64];
+        block[..32].iter_mut().for_each(|pad| *pad ^= 9);
+        block
+    };
+    let inner = Sha256::new().chain_update(pad(0x36)).chain_update(&message).finalize();
+    let signature = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
+    format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+}
