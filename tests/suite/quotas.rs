@@ -1,15 +1,17 @@
 //! A quota that lets one request too many through is no quota, and one that refuses a request too many is a fault that
 //! looks like an answer.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::macros::datetime;
 use token_tracker::{
-    Act, AuditFilter, AuthError, AuthRequest, Builder, Clock, DenialReason, ErrorKind, Issued,
-    LastUsed, ManualClock, NewToken, Outcome, Quota, QuotaState, QuotaWindow, Rate, Restrictions,
-    TokenTracker, TokenUpdate, Usage,
+    Act, AuditFilter, AuthError, AuthRequest, Builder, Clock, DenialReason, ErrorKind, Hook,
+    Issued, LastUsed, ManualClock, NewToken, Outcome, Quota, QuotaState, QuotaWindow, Rate,
+    Restrictions, ThresholdEvent, TokenFilter, TokenTracker, TokenUpdate, Usage,
 };
 
 use crate::support::{
@@ -528,6 +530,57 @@ fn every_form_of_a_token_and_every_look_up_count_as_one() {
     let description = TokenUpdate::new().description(Some("another form".to_owned()));
     tracker.tokens().update(issued.token.id, description).unwrap();
     assert_eq!(remaining(&tracker, &issued), [5, 95]);
+}
+
+/// A hook that passes on of whom, which window and how much it is told.
+struct Thresholds(Mutex<Sender<(String, ThresholdEvent)>>);
+
+impl Hook for Thresholds {
+    fn threshold(&self, event: &ThresholdEvent) {
+        let _ = self.0.lock().unwrap().send((event.subject.name.clone(), event.clone()));
+    }
+}
+
+#[test]
+fn threshold_is_told_once_a_window_by_whichever_process_crosses_it() {
+    let database = Database::new();
+    let clock = ManualClock::default();
+    let (sender, told) = channel();
+    let open = |sender: Sender<_>| {
+        let builder: Builder = TokenTracker::builder().jwt_key(key()).clock(clock.clone());
+        builder.hook(Thresholds(Mutex::new(sender))).open(database.path()).unwrap()
+    };
+    let (one, two) = (open(sender.clone()), open(sender));
+    let issued = limited(&one, "laptop", Quota::new().per_day(5).per_month(1_000));
+    let mut expected = Vec::new();
+    for (day, crossing) in [(0, [&one, &two]), (1, [&two, &one])] {
+        for tracker in [&two, &one, &two, crossing[0]] {
+            assert_eq!(uses(tracker, &issued, 1), 1, "day {day}");
+        }
+        expected.extend(told.recv_timeout(SECOND * 10));
+        assert_eq!(uses(crossing[1], &issued, 3), 1);
+        expected.extend(told.recv_timeout(SECOND * 10));
+        assert_eq!(uses(&one, &issued, 3) + uses(&two, &issued, 3), 0);
+        edit_quota(&one, &issued, Quota::new().per_day(5).per_month(999 - day));
+        assert_eq!(uses(&one, &issued, 3), 0);
+        clock.advance(DAY);
+    }
+    let shown: Vec<_> = expected
+        .iter()
+        .map(|(name, event)| {
+            assert_eq!(event.subject.owner, OWNER);
+            (name.as_str(), event.window, event.limit, event.percent, event.reset)
+        })
+        .collect();
+    let [most, all] = [80, 100].map(|percent| ("laptop", "day", 5, percent, DAY));
+    assert_eq!(shown, [most, all, most, all]);
+    // Nothing more was told before what is told of another token.
+    for tracker in [&one, &two] {
+        let name = format!("marker {}", tracker.tokens().count(&TokenFilter::new()).unwrap());
+        let marker = limited(tracker, &name, Quota::new().per_hour(1));
+        assert_eq!(uses(tracker, &marker, 1), 1);
+        assert_eq!(told.recv_timeout(SECOND * 10).unwrap().0, name);
+    }
 }
 
 #[test]
