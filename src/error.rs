@@ -33,6 +33,9 @@ pub enum ErrorKind {
     Closed,
     /// The token is past its expiry. An edit of the expiry brings it back.
     Expired,
+    /// The token that is acted with [in whose name](crate::Tokens::on_behalf_of) may not do this, or not any longer.
+    /// Where something would be given that it does not have, [`Error::field`] names it.
+    Forbidden,
     /// An argument is out of its bounds; [`Error::field`] names it.
     InvalidInput,
     /// A record was accepted and could not be stored before the tracker closed.
@@ -76,8 +79,8 @@ impl Error {
         self.inner.kind
     }
 
-    /// The argument or knob at fault, for [`ErrorKind::InvalidInput`] and
-    /// [`ErrorKind::AlreadyExists`].
+    /// The argument or knob at fault, for [`ErrorKind::InvalidInput`], [`ErrorKind::AlreadyExists`] and
+    /// [`ErrorKind::Forbidden`].
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         self.inner.field

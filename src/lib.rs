@@ -183,7 +183,7 @@ pub use token::{
     CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,
     TokenPage, TokenStatus, TokenUpdate,
 };
-pub use tokens::{Erased, Revoked, Tokens};
+pub use tokens::{Erased, MassRevocation, Preview, Revoked, Tokens};
 pub use tracker::{ExportReport, TokenTracker, WeakTokenTracker};
 pub use usage::{Settled, Usage};
 

@@ -39,11 +39,13 @@ use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, Named, NewCredential, TokenRow};
+pub(crate) use catalogue::{
+    At, Authority, Catalogue, CredentialKey, Named, NewCredential, Part, TokenRow,
+};
 pub(crate) use census::{Notices, Place, Survey};
 pub(crate) use checkpoint::Checkpointer;
 pub(crate) use erase::Stepped;
-pub(crate) use export::{Cursor, Part, token_line};
+pub(crate) use export::{Cursor, Section, token_line};
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Days, Session, Step};

@@ -89,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// The same, and asks the file if need be.
+    /// The judgement, from memory or with units out of the file.
     fn weigh_and_lease(
         &self,
         grant: &Grant,
