@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use token_tracker::{
     Act, AuditFilter, AuthRequest, Builder, Clock, Error, ErrorKind, Identity, Issued, JwtIssuer,
-    NewToken, Outside, Quota, Restrictions, Revoked, TokenFilter, TokenStatus, TokenTracker,
-    TokenUpdate, Tokens,
+    LateUseFilter, NewToken, Outside, Quota, Restrictions, Revoked, Rotation, TokenFilter,
+    TokenStatus, TokenTracker, TokenUpdate, Tokens,
 };
 
 use crate::support::{Database, accepted, builder, eventually, in_memory, key};
@@ -162,6 +162,9 @@ fn stronger_token_can_be_shown_suspended_and_revoked_and_nothing_else() {
         let less = || TokenUpdate::new().scopes([""; 0]).expires_at(None);
         forbidden(tokens.update(id, TokenUpdate::new().name("mine")), Some(name));
         forbidden(tokens.update(id, less()), Some(name));
+        let credential = strong.token.credential_id;
+        forbidden(tokens.rotate(credential, Rotation::within(HOUR)), Some(name));
+        forbidden(tokens.reset_quota(id), Some(name));
         assert_eq!(tokens.suspend(id).unwrap().status, TokenStatus::Suspended);
         assert!(!accepted(&tracker, &strong));
         forbidden(tokens.resume(id), Some(name));
@@ -170,6 +173,7 @@ fn stronger_token_can_be_shown_suspended_and_revoked_and_nothing_else() {
         assert!(!accepted(&tracker, &strong));
     }
     let weak = tokens.issue(small("bob", "weak")).unwrap();
+    tokens.rotate(weak.token.credential_id, Rotation::within(HOUR)).unwrap();
     tokens.suspend(weak.token.id).unwrap();
     assert_eq!(tokens.resume(weak.token.id).unwrap().status, TokenStatus::Active);
 }
@@ -185,6 +189,11 @@ fn everything_is_forbidden(tracker: &TokenTracker, tokens: &Tokens<'_>, field: O
     forbidden(tokens.revoke(id, ""), field);
     forbidden(tokens.suspend(id), field);
     forbidden(tokens.resume(id), field);
+    forbidden(tokens.rotate(victim.token.credential_id, Rotation::within(HOUR)), field);
+    forbidden(tokens.reset_quota(id), field);
+    forbidden(tokens.erase_owner("bob"), field);
+    forbidden(tokens.credentials(id), field);
+    forbidden(tokens.late_uses(&LateUseFilter::new()), field);
     forbidden(tokens.revoke_all(&filter, ""), field);
     forbidden(tokens.preview(&filter, HOUR), field);
     forbidden(tokens.mark_expired(), field);
