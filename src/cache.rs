@@ -403,8 +403,8 @@ mod tests {
     fn grant(token: TokenId) -> Grant {
         Grant {
             id: token,
-            owner: String::new(),
-            name: String::new(),
+            owner: "".into(),
+            name: "".into(),
             kind: TokenKind::Jwt,
             scopes: Arc::default(),
             restrictions: None,

@@ -300,7 +300,7 @@ impl Engine {
                     .denied(refusal.reason)
                     .late(dead_credential(&identity.grant, refusal.reason));
                 let ticket =
-                    if identity.grant.owner == ERASED { ticket.anonymous() } else { ticket };
+                    if &*identity.grant.owner == ERASED { ticket.anonymous() } else { ticket };
                 self.tell_of_denial(refusal.reason, &identity.grant, request, &ticket, now.wall);
                 let denied = Denied::verified(refusal, identity, ticket, realm, scope);
                 Err(AuthError::Denied(denied))

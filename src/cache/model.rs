@@ -469,8 +469,8 @@ fn version(grant: &Grant) -> u64 {
 fn grant(token: usize, form: usize, row: Row, keys: u64) -> Grant {
     Grant {
         id: id(token),
-        owner: form.to_string(),
-        name: keys.to_string(),
+        owner: form.to_string().into(),
+        name: keys.to_string().into(),
         kind: TokenKind::Jwt,
         scopes: Arc::default(),
         restrictions: None,

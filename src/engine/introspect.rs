@@ -30,12 +30,12 @@ impl Engine {
         Ok(Introspection {
             active: true,
             scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
-            sub: Some(grant.owner.clone()),
+            sub: Some(grant.owner.to_string()),
             aud: grant.terms.audiences.to_vec(),
             exp: grant
                 .ends_at
                 .into_iter()
-                .chain(grant.standing.ends_at)
+                .chain(grant.standing.ends_at())
                 .min()
                 .map(Timestamp::as_seconds),
             token_type: Some("Bearer"),

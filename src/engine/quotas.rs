@@ -122,8 +122,8 @@ impl Engine {
             Event::Threshold(ThresholdEvent {
                 subject: Subject {
                     token_id: grant.id,
-                    owner: grant.owner.clone(),
-                    name: grant.name.clone(),
+                    owner: grant.owner.to_string(),
+                    name: grant.name.to_string(),
                 },
                 window: lease.period.window().as_str(),
                 limit: lease.limit,

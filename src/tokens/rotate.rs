@@ -262,7 +262,7 @@ fn check_named(
     let outgoing = living.iter().find(lives);
     match outgoing.filter(|_| !rotation.is_immediate()) {
         None => Ok(()),
-        Some(outgoing) => Err(under_way(outgoing.ends_at)),
+        Some(outgoing) => Err(under_way(outgoing.ends_at())),
     }
 }
 
