@@ -2,6 +2,7 @@
 
 mod append;
 mod audit;
+mod backup;
 mod catalogue;
 mod census;
 mod checkpoint;

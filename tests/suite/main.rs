@@ -5,6 +5,7 @@
 mod accounts;
 mod architecture;
 mod audit;
+mod backups;
 mod bounds;
 mod catalogue;
 mod cleanup;
