@@ -452,7 +452,8 @@ fn long_book_and_list_are_looked_through_to_the_end() {
                  iif(n % 3 = 0, {}, NULL) FROM n;
          WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 300)
              INSERT INTO tokens (owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
-             SELECT '{OWNER}', 'n' || n, 2, 2, '[]', '[]', '{{}}', 'f', 0 FROM n;",
+             SELECT '{OWNER}', 'n' || n, 2, 2, '[]', '[]', '{{}}', 'f', (SELECT max(created_at) FROM tokens)
+             FROM n;",
         alices.token.id
     ));
     let erased = erase(&tracker);

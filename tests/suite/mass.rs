@@ -225,7 +225,8 @@ fn more_tokens_than_one_reading_takes_are_all_found() {
     database.execute(
         "INSERT INTO tokens (owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10001)
-         SELECT 'mallory', i, 2, iif(i % 1000 = 0, 2, 0), '[\"leaked\"]', '[]', '{}', '', 0 FROM n",
+         SELECT 'mallory', i, 2, iif(i % 1000 = 0, 2, 0), '[\"leaked\"]', '[]', '{}', '',
+             1767225600000000 FROM n",
     );
     let other = opaque(&tracker, "other");
     let preview = tracker.tokens().preview(&leaked(), DAY).unwrap();
