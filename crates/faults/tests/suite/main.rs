@@ -16,6 +16,8 @@ mod ordeal;
 #[cfg(target_os = "linux")]
 mod power;
 mod processes;
+mod quotas;
 #[cfg(target_os = "linux")]
 mod read_only;
+//mod rotation;
 mod shutdown;
