@@ -19,5 +19,5 @@ mod processes;
 mod quotas;
 #[cfg(target_os = "linux")]
 mod read_only;
-//mod rotation;
+mod rotation;
 mod shutdown;
