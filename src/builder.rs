@@ -25,6 +25,7 @@ use crate::tracker::TokenTracker;
 /// | [`jwt_key`](Self::jwt_key), [`jwt_issuer`](Self::jwt_issuer) | none: JWTs are refused | names distinct |
 /// | [`opaque_prefix`](Self::opaque_prefix) | `tt_` | 2 to 16 letters, digits, `_`; ends in `_` |
 /// | [`realm`](Self::realm) | none | 1 to 128 visible ASCII characters or spaces, without `"` and `\` |
+/// | [`management_scope`](Self::management_scope) | `tokens:manage` | a scope without `*` |
 /// | [`max_token_length`](Self::max_token_length) | 8,192 bytes | 256 to 65,536 |
 /// | [`durability`](Self::durability) | `Buffered` | |
 /// | [`commit_window`](Self::commit_window) | 200 ms | 100 ms to 1 s |
@@ -58,6 +59,7 @@ pub struct Builder {
     issuers: Vec<JwtIssuer>,
     opaque_prefix: String,
     realm: Option<String>,
+    management_scope: String,
     max_token_length: usize,
     durability: Durability,
     commit_window: Duration,
@@ -93,6 +95,7 @@ impl Builder {
             issuers: Vec::new(),
             opaque_prefix: "tt_".to_owned(),
             realm: None,
+            management_scope: "tokens:manage".to_owned(),
             max_token_length: 8_192,
             durability: Durability::default(),
             commit_window: Duration::from_millis(200),
@@ -141,6 +144,12 @@ impl Builder {
     /// The `realm` of challenges (RFC 9110 §11.5).
     pub fn realm(mut self, realm: impl Into<String>) -> Self {
         self.realm = Some(realm.into());
+        self
+    }
+
+    /// The scope that a token must have for its bearer to [manage tokens](crate::Tokens::on_behalf_of).
+    pub fn management_scope(mut self, scope: impl Into<String>) -> Self {
+        self.management_scope = scope.into();
         self
     }
 

@@ -7,6 +7,7 @@
 //! * Every form of a token that may be cached is known by the token's number, and a change retires them
 //!   all ([`Live`](crate::live::Live)).
 
+mod mass;
 mod table;
 
 use std::collections::HashMap;
@@ -60,6 +61,8 @@ struct Gate {
     tokens_kept: usize,
     refusals: HashMap<TokenId, Refusal>,
     refusals_kept: usize,
+    /// How many were settled since some were let go of.
+    settled: usize,
     /// Refusals up to here were let go, so that what was read before is worth nothing.
     horizon: u64,
 }
@@ -96,6 +99,7 @@ impl Cache {
                 tokens_kept: capacity,
                 refusals: HashMap::new(),
                 refusals_kept: MAX_REFUSALS,
+                settled: 0,
                 horizon: 0,
             }),
         })
@@ -174,19 +178,7 @@ impl Cache {
     /// Refuses a token from now on, before its change even begins. Settled by one of
     /// [`Cache::refusal_committed`], [`Cache::refusal_failed`] and [`Cache::refusal_withdrawn`].
     pub(crate) fn refuse(&self, token: TokenId, state: TokenState) {
-        let mut gate = self.gate.lock();
-        gate.retire(token);
-        let refusal = gate.refusals.entry(token).or_insert(Refusal {
-            state,
-            visible_from: u64::MAX,
-            waiting: 0,
-            lasting: false,
-        });
-        if refusal.state != TokenState::Revoked {
-            refusal.state = state;
-        }
-        refusal.visible_from = u64::MAX;
-        refusal.waiting += 1;
+        self.gate.lock().refuse(token, state);
     }
 
     /// The refusal is committed: whoever reads the store at this generation sees it there. A revocation
@@ -207,7 +199,12 @@ impl Cache {
     pub(crate) fn refusal_withdrawn(&self, token: TokenId) {
         let mut gate = self.gate.lock();
         let generation = gate.generation;
-        gate.settle(token, generation, |_| {});
+        gate.settle(token, generation, |refusal| {
+            // What was read before some earlier change is still refused; as revoked it is not known any longer.
+            if refusal.waiting == 0 && !refusal.lasting {
+                refusal.state = TokenState::Suspended;
+            }
+        });
     }
 
     /// The token was brought back, as of this generation: a suspension no longer refuses it, unless one
@@ -268,6 +265,21 @@ impl Cache {
 }
 
 impl Gate {
+    fn refuse(&mut self, token: TokenId, state: TokenState) {
+        self.retire(token);
+        let refusal = self.refusals.entry(token).or_insert(Refusal {
+            state,
+            visible_from: u64::MAX,
+            waiting: 0,
+            lasting: false,
+        });
+        if refusal.state != TokenState::Revoked {
+            refusal.state = state;
+        }
+        refusal.visible_from = u64::MAX;
+        refusal.waiting += 1;
+    }
+
     /// One caller less waits for the commit of a refusal. With others still waiting it stays in force.
     fn settle(&mut self, token: TokenId, visible_from: u64, settle: impl FnOnce(&mut Refusal)) {
         let Some(refusal) = self.refusals.get_mut(&token) else { return };
@@ -276,6 +288,7 @@ impl Gate {
         if refusal.waiting == 0 && !refusal.lasting {
             refusal.visible_from = visible_from;
         }
+        self.settled += 1;
         self.let_go_of_refusals();
     }
 
@@ -300,10 +313,12 @@ impl Gate {
         grant
     }
 
+    /// Looked through once in a while only: any number may be under way.
     fn let_go_of_refusals(&mut self) {
-        if self.refusals.len() <= self.refusals_kept {
+        if self.refusals.len() <= self.refusals_kept || self.settled <= self.refusals_kept / 4 {
             return;
         }
+        self.settled = 0;
         let horizon = &mut self.horizon;
         self.refusals.retain(|_, refusal| {
             let committed = refusal.visible_from != u64::MAX;
@@ -312,6 +327,7 @@ impl Gate {
             }
             !committed
         });
+        self.refusals.shrink_to(2 * MAX_REFUSALS);
     }
 }
 
@@ -387,8 +403,8 @@ mod tests {
     fn grant(token: TokenId) -> Grant {
         Grant {
             id: token,
-            owner: String::new(),
-            name: String::new(),
+            owner: "".into(),
+            name: "".into(),
             kind: TokenKind::Jwt,
             scopes: Arc::default(),
             restrictions: None,

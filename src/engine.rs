@@ -2,6 +2,7 @@
 
 mod denials;
 mod first_uses;
+mod introspect;
 mod lists;
 mod look_up;
 mod quotas;
@@ -24,12 +25,11 @@ use crate::events::Events;
 use crate::follower::{BOUND, Follower};
 use crate::health::Health;
 use crate::identity::{Grant, Identity};
-use crate::introspection::Introspection;
 use crate::jwt::{Issuers, KeySet};
 use crate::limiter::Limiter;
 use crate::opaque::OpaquePrefix;
 use crate::path_filter::PathFilter;
-use crate::policy::{judge, judge_token};
+use crate::policy::judge;
 use crate::queue::Queue;
 use crate::reason::DenialReason;
 use crate::refusal::{AuthError, Unavailable};
@@ -71,6 +71,8 @@ pub(crate) struct Engine {
     recorders: Box<[Arc<Recorder>]>,
     client_addresses: ClientAddresses,
     pub(crate) path_filter: PathFilter,
+    /// What a token must have for its bearer to manage tokens.
+    pub(crate) management_scope: Arc<str>,
     pub(crate) max_token_length: usize,
     serve_stale: Duration,
     realm: Option<String>,
@@ -95,6 +97,7 @@ pub(crate) struct Config {
     pub(crate) issuers: Issuers,
     pub(crate) opaque_prefix: OpaquePrefix,
     pub(crate) realm: Option<String>,
+    pub(crate) management_scope: Arc<str>,
     pub(crate) max_token_length: usize,
     pub(crate) durability: Durability,
     pub(crate) recording: bool,
@@ -149,6 +152,7 @@ impl Engine {
             recorders,
             client_addresses: config.client_addresses,
             path_filter: config.path_filter,
+            management_scope: config.management_scope,
             max_token_length: config.max_token_length,
             serve_stale: config.serve_stale,
             realm: config.realm,
@@ -268,37 +272,6 @@ impl Engine {
         Ok(Access::new(identity, ticket))
     }
 
-    /// What a token is, without using it.
-    pub(crate) fn introspect(&self, token: &str) -> Result<Introspection, Unavailable> {
-        let now = self.moment();
-        let seen =
-            self.look_up(token, now).map_err(|failure| Unavailable::new(to_error(failure)))?;
-        let grant = match seen {
-            Sight::Known(grant) => grant,
-            Sight::Passed(grant) => Arc::new(grant),
-            Sight::Adoptable(_) | Sight::Stranger(_) => return Ok(Introspection::default()),
-        };
-        if judge_token(&grant, now.wall).is_err() {
-            return Ok(Introspection::default());
-        }
-        let identity = Identity { grant };
-        let grant = &identity.grant;
-        Ok(Introspection {
-            active: true,
-            scope: (!grant.scopes.is_empty()).then(|| grant.scopes.join(" ")),
-            sub: Some(grant.owner.clone()),
-            aud: grant.terms.audiences.to_vec(),
-            exp: grant
-                .ends_at
-                .into_iter()
-                .chain(grant.standing.ends_at)
-                .min()
-                .map(Timestamp::as_seconds),
-            token_type: Some("Bearer"),
-            token_id: identity.is_tracked().then_some(grant.id),
-        })
-    }
-
     /// A cached token to go by while the storage fails, where the builder allowed that.
     fn stale(&self, key: CacheKey, now: Moment) -> Option<Arc<Grant>> {
         let allowed = self.follower.is_fresh(now.monotonic, self.serve_stale);
@@ -327,7 +300,7 @@ impl Engine {
                     .denied(refusal.reason)
                     .late(dead_credential(&identity.grant, refusal.reason));
                 let ticket =
-                    if identity.grant.owner == ERASED { ticket.anonymous() } else { ticket };
+                    if &*identity.grant.owner == ERASED { ticket.anonymous() } else { ticket };
                 self.tell_of_denial(refusal.reason, &identity.grant, request, &ticket, now.wall);
                 let denied = Denied::verified(refusal, identity, ticket, realm, scope);
                 Err(AuthError::Denied(denied))

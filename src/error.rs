@@ -26,6 +26,8 @@ pub enum ErrorKind {
     AlreadyRotated,
     /// The database is locked by someone else and stayed so for the busy timeout.
     Busy,
+    /// Whoever was told of the progress said to stop; nothing of it is left.
+    Cancelled,
     /// The wall clock moved by over a minute against the monotonic one, and nothing is removed or marked by it
     /// before [`confirm_clock`](crate::TokenTracker::confirm_clock).
     ClockInDoubt,
@@ -33,6 +35,9 @@ pub enum ErrorKind {
     Closed,
     /// The token is past its expiry. An edit of the expiry brings it back.
     Expired,
+    /// The token that is acted with [in whose name](crate::Tokens::on_behalf_of) may not do this, or not any longer.
+    /// Where something would be given that it does not have, [`Error::field`] names it.
+    Forbidden,
     /// An argument is out of its bounds; [`Error::field`] names it.
     InvalidInput,
     /// A record was accepted and could not be stored before the tracker closed.
@@ -76,8 +81,8 @@ impl Error {
         self.inner.kind
     }
 
-    /// The argument or knob at fault, for [`ErrorKind::InvalidInput`] and
-    /// [`ErrorKind::AlreadyExists`].
+    /// The argument or knob at fault, for [`ErrorKind::InvalidInput`], [`ErrorKind::AlreadyExists`] and
+    /// [`ErrorKind::Forbidden`].
     #[must_use]
     pub fn field(&self) -> Option<&'static str> {
         self.inner.field

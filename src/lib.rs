@@ -117,6 +117,7 @@ mod opaque;
 mod path_filter;
 mod policy;
 mod presence;
+mod progress;
 mod query;
 mod queue;
 mod quota;
@@ -168,6 +169,7 @@ pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
 pub use late_use::{LateUse, LateUseFilter, LateUsePage};
 pub use network::Network;
 pub use path_filter::PathFilter;
+pub use progress::Progress;
 pub use query::{CompatibilitySummary, Latency, RouteCount, Summary, Verification};
 pub use quota::{Quota, QuotaState, QuotaWindow, Rate};
 pub use reason::DenialReason;
@@ -183,7 +185,7 @@ pub use token::{
     CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,
     TokenPage, TokenStatus, TokenUpdate,
 };
-pub use tokens::{Erased, Revoked, Tokens};
+pub use tokens::{Erased, MassRevocation, Preview, Revoked, Tokens};
 pub use tracker::{ExportReport, TokenTracker, WeakTokenTracker};
 pub use usage::{Settled, Usage};
 

@@ -2,6 +2,7 @@
 
 mod append;
 mod audit;
+mod backup;
 mod catalogue;
 mod census;
 mod checkpoint;
@@ -39,11 +40,13 @@ use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
-pub(crate) use catalogue::{Authority, Catalogue, CredentialKey, Named, NewCredential, TokenRow};
+pub(crate) use catalogue::{
+    At, Authority, Catalogue, CredentialKey, Named, NewCredential, Part, TokenRow,
+};
 pub(crate) use census::{Notices, Place, Survey};
 pub(crate) use checkpoint::Checkpointer;
 pub(crate) use erase::Stepped;
-pub(crate) use export::{Cursor, Part, token_line};
+pub(crate) use export::{Cursor, Section, token_line};
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Days, Session, Step};
@@ -66,6 +69,12 @@ impl StoreOptions {
         if self.synced { Synchronous::Full } else { Synchronous::Normal }
     }
 }
+
+/// How long the first connection may take at least, however busy the machine is.
+const FIRST_WAIT: Duration = Duration::from_secs(5);
+
+/// How long to wait for the only connection of a database in memory.
+const ONLY_WAIT: Duration = Duration::from_secs(30);
 
 /// The pages that a connection keeps which reads the same few again and again: 256 KiB instead of 2 MB.
 const FEW_PAGES: i64 = -256;
@@ -123,13 +132,13 @@ impl Store {
         let manager = SqliteConnectionManager::file(path)
             .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(move |connection| prepare_reading(connection, timeout, checkpoints));
-        let pool = pool(manager, options.readers, timeout)?;
+        let pool = pool(manager, options.readers, timeout.max(FIRST_WAIT))?;
         let questions = Questions::new(options.readers - 1);
         Ok(Self { location, options, pool, questions })
     }
 
     pub(crate) fn open_memory(options: StoreOptions) -> Result<Self> {
-        let pool = pool(SqliteConnectionManager::memory(), 1, Duration::from_secs(30))?;
+        let pool = pool(SqliteConnectionManager::memory(), 1, ONLY_WAIT)?;
         schema::migrate(&mut *pool.get()?)?;
         let questions = Questions::new(1);
         Ok(Self { location: Location::Memory, options, pool, questions })
@@ -137,7 +146,8 @@ impl Store {
 
     /// Reads something that is quickly found.
     pub(crate) fn read<T>(&self, work: impl FnOnce(&Reader) -> Result<T>) -> Result<T> {
-        let reader = Reader(self.pool.get().context("no connection to read with")?);
+        let connection = self.pool.get_timeout(self.patience());
+        let reader = Reader(connection.context("no connection to read with")?);
         forgetting(&reader.0, work(&reader))
     }
 
@@ -167,6 +177,14 @@ impl Store {
                 Ok(Some(Checkpointer::new(connection)))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// How long to wait for a free connection.
+    fn patience(&self) -> Duration {
+        match self.location {
+            Location::File(_) => self.options.busy_timeout,
+            Location::Memory => ONLY_WAIT,
         }
     }
 
@@ -241,7 +259,7 @@ impl WriteConnection {
 fn pool(
     manager: SqliteConnectionManager,
     size: u32,
-    timeout: Duration,
+    wait: Duration,
 ) -> Result<Pool<SqliteConnectionManager>> {
     let builder = Pool::builder()
         .max_size(size)
@@ -249,7 +267,7 @@ fn pool(
         .test_on_check_out(false)
         .idle_timeout(None)
         .max_lifetime(None)
-        .connection_timeout(timeout)
+        .connection_timeout(wait)
         .error_handler(Box::new(r2d2::NopErrorHandler));
     builder.build(manager).context("no connection to read with")
 }

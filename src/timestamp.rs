@@ -12,6 +12,9 @@ const HOUR: i64 = 3_600_000_000;
 pub(crate) struct Timestamp(i64);
 
 impl Timestamp {
+    /// No instant comes after it.
+    pub(crate) const LAST: Self = Self(i64::MAX);
+
     pub(crate) const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }

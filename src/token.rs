@@ -2,6 +2,7 @@
 
 mod bounds;
 mod credential;
+mod filter;
 mod new;
 
 use std::collections::BTreeMap;
@@ -12,12 +13,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::error::Error;
 use crate::restrictions::Restrictions;
 use crate::secret::Secret;
 use crate::timestamp::Timestamp;
 pub use credential::CredentialId;
 pub(crate) use credential::{Phase, Standing};
+pub use filter::TokenFilter;
+pub(crate) use filter::check_span;
 pub use new::{NewToken, TokenUpdate};
 
 /// The number of a token in its file. Assigned by the store and never used again.
@@ -267,72 +269,6 @@ pub struct Issued {
     pub token: Token,
     /// The token in the clear. It is not stored and cannot be had again.
     pub secret: Secret,
-}
-
-/// Which tokens to list: all of them, unless narrowed.
-#[derive(Clone, Debug, Default)]
-pub struct TokenFilter {
-    pub(crate) owner: Option<String>,
-    pub(crate) name: Option<String>,
-    pub(crate) status: Option<TokenStatus>,
-    pub(crate) after: Option<TokenId>,
-    pub(crate) limit: Option<u32>,
-}
-
-impl TokenFilter {
-    /// How many tokens a page has unless said.
-    pub const DEFAULT_LIMIT: u32 = 100;
-    /// How many tokens a page can have.
-    pub const MAX_LIMIT: u32 = 1_000;
-
-    /// All tokens.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Those of this owner.
-    #[must_use]
-    pub fn owner(mut self, owner: impl Into<String>) -> Self {
-        self.owner = Some(owner.into());
-        self
-    }
-
-    /// Those of exactly this name.
-    #[must_use]
-    pub fn name(mut self, name: impl Into<String>) -> Self {
-        self.name = Some(name.into());
-        self
-    }
-
-    /// Those of this status now.
-    #[must_use]
-    pub fn status(mut self, status: TokenStatus) -> Self {
-        self.status = Some(status);
-        self
-    }
-
-    /// Those after this one: the [`TokenPage::next`] of the page before.
-    #[must_use]
-    pub fn after(mut self, id: TokenId) -> Self {
-        self.after = Some(id);
-        self
-    }
-
-    /// At most this many, 1 to [`TokenFilter::MAX_LIMIT`].
-    #[must_use]
-    pub fn limit(mut self, limit: u32) -> Self {
-        self.limit = Some(limit);
-        self
-    }
-
-    pub(crate) fn page_size(&self) -> Result<u32, Error> {
-        let limit = self.limit.unwrap_or(Self::DEFAULT_LIMIT);
-        if limit == 0 || limit > Self::MAX_LIMIT {
-            return Err(Error::invalid("limit", format!("must be 1 to {}", Self::MAX_LIMIT)));
-        }
-        Ok(limit)
-    }
 }
 
 /// Some tokens, oldest first, and where to go on. Tokens issued or revoked between two pages neither

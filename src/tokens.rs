@@ -2,9 +2,11 @@
 
 mod adopt;
 mod change;
+mod delegate;
 mod edit;
 mod erase;
 mod issue;
+mod mass;
 mod quota;
 mod rotate;
 
@@ -13,13 +15,15 @@ use std::fmt;
 use crate::audit::{AuditFilter, AuditPage, Behalf};
 use crate::engine::Engine;
 use crate::error::Error;
-use crate::store::{TokenRow, to_error};
+use crate::store::{At, Reader, TokenRow, to_error};
 use crate::timestamp::Timestamp;
 use crate::token::{Token, TokenFilter, TokenId, TokenPage};
 use change::not_found;
+use delegate::Permit;
 pub use edit::Revoked;
 pub use erase::Erased;
 use issue::{fragment_of, new_row};
+pub use mass::{MassRevocation, Preview};
 
 /// The catalogue: makes tokens, shows them, and changes what they may do.
 ///
@@ -35,11 +39,13 @@ use issue::{fragment_of, new_row};
 pub struct Tokens<'t> {
     engine: &'t Engine,
     behalf: Behalf,
+    /// What is checked where a token's bearer acts. Without, it is the service itself, which may do anything.
+    permit: Option<Permit>,
 }
 
 impl<'t> Tokens<'t> {
     pub(crate) fn new(engine: &'t Engine) -> Self {
-        Self { engine, behalf: Behalf::default() }
+        Self { engine, behalf: Behalf::default(), permit: None }
     }
 
     /// The same catalogue, in the name of `actor`, up to 320 bytes: kept with everything that is done, and with
@@ -73,23 +79,21 @@ impl<'t> Tokens<'t> {
     /// # Errors
     /// `NotFound`.
     pub fn get(&self, id: TokenId) -> Result<Token, Error> {
-        let found = self.engine.store.ask(|reader| reader.catalogue().find_id(id));
-        let row = found.map_err(to_error)?.row.ok_or_else(not_found)?;
+        let found = self.ask(|reader| reader.catalogue().find_id(id))?;
+        let row = found.row.ok_or_else(not_found)?;
         Ok(self.show(&row, self.engine.now()))
     }
 
     /// A page of tokens, oldest first, living and dead.
     ///
     /// # Errors
-    /// `InvalidInput` where the limit is out of bounds.
+    /// `InvalidInput` names what of the filter is out of bounds.
     pub fn list(&self, filter: &TokenFilter) -> Result<TokenPage, Error> {
         let limit = filter.page_size()?;
         let now = self.engine.now();
-        let rows = self.engine.store.ask(|reader| {
-            // One more than a page tells whether there is another.
-            reader.catalogue().list(filter, limit + 1, now)
-        });
-        let rows = rows.map_err(to_error)?;
+        filter.check(now)?;
+        // One more than a page tells whether there is another.
+        let rows = self.ask(|reader| reader.catalogue().list(filter, limit + 1, self.at(now)))?;
         let shown = rows.iter().take(limit as usize);
         let tokens: Vec<Token> = shown.map(|row| self.show(row, now)).collect();
         let more = rows.len() > tokens.len();
@@ -100,11 +104,11 @@ impl<'t> Tokens<'t> {
     /// How many tokens the filter finds, whatever its page.
     ///
     /// # Errors
-    /// See [`Tokens`].
+    /// `InvalidInput` names what of the filter is out of bounds.
     pub fn count(&self, filter: &TokenFilter) -> Result<u64, Error> {
         let now = self.engine.now();
-        let count = self.engine.store.ask(|reader| reader.catalogue().count(filter, now));
-        count.map_err(to_error)
+        filter.check(now)?;
+        self.ask(|reader| reader.catalogue().count(filter, self.at(now)))
     }
 
     /// What was done in the catalogue, by whom and why: a page of it, newest first. Each act is entered in the
@@ -115,8 +119,7 @@ impl<'t> Tokens<'t> {
     pub fn audit(&self, filter: &AuditFilter) -> Result<AuditPage, Error> {
         let limit = filter.page_size()?;
         // One more than a page tells whether there is another.
-        let entries = self.engine.store.ask(|reader| reader.audit(filter, limit + 1));
-        let mut entries = entries.map_err(to_error)?;
+        let mut entries = self.ask(|reader| reader.audit(filter, limit + 1))?;
         let more = entries.len() > limit as usize;
         entries.truncate(limit as usize);
         let next = entries.last().filter(|_| more).map(|entry| entry.id);
@@ -124,7 +127,27 @@ impl<'t> Tokens<'t> {
     }
 
     fn for_reason(&self, behalf: Behalf) -> Self {
-        Self { engine: self.engine, behalf }
+        Self { engine: self.engine, behalf, permit: self.permit.clone() }
+    }
+
+    /// Asks the store, if whoever asks may.
+    fn ask<T>(&self, question: impl FnOnce(&Reader) -> anyhow::Result<T>) -> Result<T, Error> {
+        let answer = self.engine.store.ask(|reader| {
+            if let Some(permit) = &self.permit {
+                permit.actor(&reader.catalogue(), &self.engine.cache, self.engine.now())?;
+            }
+            question(reader)
+        });
+        answer.map_err(to_error)
+    }
+
+    /// Whether whoever acts may, before anything is done: a refusal is in force before its transaction is.
+    fn check_permit(&self) -> Result<(), Error> {
+        self.permit.as_ref().map_or(Ok(()), |_| self.ask(|_| Ok(())))
+    }
+
+    fn at(&self, now: Timestamp) -> At {
+        At { now, tracked_since: self.engine.tracked_since }
     }
 
     /// The time, if anything may be marked by it.

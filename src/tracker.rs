@@ -1,5 +1,6 @@
 //! The handle that a service holds.
 
+mod backup;
 mod export;
 mod weak;
 

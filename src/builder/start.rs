@@ -17,6 +17,7 @@ use crate::jwt::Issuers;
 use crate::opaque::OpaquePrefix;
 use crate::presence::Presence;
 use crate::queue::{Queue, QueueOptions};
+use crate::scope::is_scope;
 use crate::store::{Session, Store, StoreOptions, to_error};
 use crate::timestamp::Timestamp;
 use crate::tracker::TokenTracker;
@@ -161,6 +162,7 @@ impl Builder {
             issuers: Issuers::new(self.issuers)?,
             opaque_prefix: OpaquePrefix::new(&self.opaque_prefix)?,
             realm: self.realm.map(checked_realm).transpose()?,
+            management_scope: checked_management_scope(self.management_scope)?,
             max_token_length: self.max_token_length,
             durability: self.durability,
             recording: self.recording,
@@ -202,4 +204,13 @@ fn checked_realm(realm: String) -> Result<String, Error> {
     }
     let message = "must be 1 to 128 visible ASCII characters or spaces, without `\"` and `\\`";
     Err(Error::invalid("realm", message))
+}
+
+/// A scope to be covered, which is no pattern itself.
+fn checked_management_scope(scope: String) -> Result<Arc<str>, Error> {
+    if is_scope(&scope) && !scope.contains('*') {
+        return Ok(scope.into());
+    }
+    let message = "must be 1 to 128 visible ASCII characters, without `\"`, `\\` and `*`";
+    Err(Error::invalid("management_scope", message))
 }

@@ -469,11 +469,13 @@ fn version(grant: &Grant) -> u64 {
 fn grant(token: usize, form: usize, row: Row, keys: u64) -> Grant {
     Grant {
         id: id(token),
-        owner: form.to_string(),
-        name: keys.to_string(),
+        owner: form.to_string().into(),
+        name: keys.to_string().into(),
         kind: TokenKind::Jwt,
         scopes: Arc::default(),
-        resource: None,
+        restrictions: None,
+        standing: crate::token::Standing::UNTRACKED,
+        meter: None,
         expires_at: Some(Timestamp::from_seconds(row.version.cast_signed())),
         ends_at: None,
         state: row.state,

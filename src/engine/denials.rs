@@ -36,7 +36,7 @@ impl Engine {
     ) -> DeniedEvent {
         let facts = &request.facts;
         let agent = facts.user_agent.as_deref().filter(|_| !ticket.is_anonymous());
-        let (token_id, owner, name) = (grant.id, grant.owner.clone(), grant.name.clone());
+        let (token_id, owner, name) = (grant.id, grant.owner.to_string(), grant.name.to_string());
         DeniedEvent {
             subject: Subject { token_id, owner, name },
             at: now.to_date_time(),

@@ -108,8 +108,8 @@ impl Engine {
         let metered = found.restrictions.as_ref().is_some_and(|narrowed| narrowed.quota.is_some());
         Grant {
             id: found.id,
-            owner: found.owner,
-            name: found.name,
+            owner: found.owner.into(),
+            name: found.name.into(),
             kind,
             scopes: self.lists.share(found.scopes.into()),
             meter: metered.then(|| self.limiter.meter(found.id)),
@@ -148,8 +148,8 @@ fn judge_newcomer(newcomer: Newcomer, outside: Option<Outside>, now: Timestamp) 
 fn passed(subject: &str, terms: Terms) -> Grant {
     Grant {
         id: TokenId::UNTRACKED,
-        owner: subject.to_owned(),
-        name: String::new(),
+        owner: subject.into(),
+        name: "".into(),
         kind: TokenKind::Outside,
         scopes: Arc::clone(&terms.scopes),
         restrictions: None,

@@ -89,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// The same, and asks the file if need be.
+    /// The judgement, from memory or with units out of the file.
     fn weigh_and_lease(
         &self,
         grant: &Grant,
@@ -122,8 +122,8 @@ impl Engine {
             Event::Threshold(ThresholdEvent {
                 subject: Subject {
                     token_id: grant.id,
-                    owner: grant.owner.clone(),
-                    name: grant.name.clone(),
+                    owner: grant.owner.to_string(),
+                    name: grant.name.to_string(),
                 },
                 window: lease.period.window().as_str(),
                 limit: lease.limit,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Serial;
 use super::lease::{Ask, Holding, Lease};
 use crate::quota::Period;
 use crate::timestamp::Timestamp;
@@ -15,7 +16,7 @@ pub(super) struct Count {
     /// Units that were leased and are not granted yet; negative where more was charged than there was.
     left: i64,
     /// Changes with every window and reset: what was reserved before is not given back to what comes after.
-    serial: u32,
+    serial: Serial,
 }
 
 #[derive(Clone, Copy)]
@@ -43,7 +44,7 @@ pub(super) enum Stand {
 impl Default for Count {
     fn default() -> Self {
         let ends_at = Timestamp::from_micros(i64::MIN);
-        Self { number: i64::MIN, ends_at, seen: None, left: 0, serial: 0 }
+        Self { number: i64::MIN, ends_at, seen: None, left: 0, serial: Serial::default() }
     }
 }
 
@@ -57,20 +58,23 @@ impl Count {
     }
 
     fn begin(&mut self, period: Period, number: i64) {
-        self.number = number;
-        self.ends_at = period.end(number);
+        (self.number, self.ends_at) = (number, period.end(number));
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         (self.seen, self.left) = (None, 0);
-        self.serial = self.serial.wrapping_add(1);
+        self.serial.step();
     }
 
     /// To be asked after [`Count::go_on`].
     pub(super) fn stand(&self, limit: u64, cost: u32) -> Stand {
-        let Some(seen) = self.seen.filter(|seen| limit >= seen.limit) else {
-            return if u64::from(cost) > limit { Stand::Never } else { Stand::Lease };
-        };
+        if u64::from(cost) > limit {
+            return Stand::Never;
+        }
+        let Some(seen) = self.seen.filter(|seen| limit >= seen.limit) else { return Stand::Lease };
         let free = i64::try_from(limit.saturating_sub(seen.granted)).unwrap_or(i64::MAX);
         match i64::from(cost) {
-            _ if u64::from(cost) > limit => Stand::Never,
             cost if cost <= self.left => Stand::Enough,
             cost if seen.is_old || cost <= self.left.saturating_add(free) => Stand::Lease,
             _ => Stand::Exhausted,
@@ -107,7 +111,7 @@ impl Count {
         self.left = self.left.saturating_add(units.into());
     }
 
-    pub(super) fn serial(&self) -> u32 {
+    pub(super) fn serial(&self) -> Serial {
         self.serial
     }
 
@@ -117,9 +121,9 @@ impl Count {
     }
 
     /// The file was set to nothing, so often by now: what is here may be of before that.
-    pub(super) fn reset(&mut self, period: Period, resets: i64) {
+    pub(super) fn reset(&mut self, resets: i64) {
         if self.seen.is_none_or(|seen| seen.resets != resets) {
-            self.begin(period, self.number);
+            self.forget();
         }
     }
 

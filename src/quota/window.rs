@@ -47,6 +47,21 @@ impl fmt::Display for QuotaWindow {
 ///
 /// Exact where one process uses the file. With several it is what this one knows: what the others took since it last
 /// asked the file is not in it.
+///
+/// ```
+/// # use token_tracker::{ManualClock, NewToken, Quota, TokenTracker};
+/// # let tracker = TokenTracker::builder().clock(ManualClock::default()).in_memory()?;
+/// let new = NewToken::opaque("alice", "laptop").quota(Quota::new().per_hour(50).per_day(1_000));
+/// let issued = tracker.tokens().issue(new)?;
+/// let access = tracker.authenticate(&issued.secret)?;
+/// let shown: Vec<String> = access
+///     .quota()
+///     .iter()
+///     .map(|state| format!("{};r={};t={}", state.window, state.remaining, state.reset.as_secs()))
+///     .collect();
+/// assert_eq!(shown, ["hour;r=49;t=3600", "day;r=999;t=86400"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct QuotaState {

@@ -6,6 +6,7 @@ mod rotation;
 mod row;
 
 pub(crate) use authority::Authority;
+pub(crate) use list::{At, Part};
 pub(crate) use rotation::Named;
 pub(crate) use row::TokenRow;
 
@@ -92,6 +93,9 @@ const INSERT_CREDENTIAL: &str =
 const REPLACE: &str = "UPDATE tokens SET name = ?2, state = ?3, description = ?4, tags = ?5,
     scopes = ?6, restrictions = ?7, metadata = ?8, expires_at = ?9, revoked_at = ?10, revoked_by = ?11,
     revoke_reason = ?12 WHERE id = ?1";
+const REVOKE: &str =
+    "UPDATE tokens SET state = 2, revoked_at = ?2, revoked_by = ?3, revoke_reason = ?4
+    WHERE id = ?1 AND state <> 2";
 const LOG_CHANGE: &str = "INSERT INTO changes (generation, token_id)
     VALUES ((SELECT coalesce(max(generation), 0) + 1 FROM changes), ?1) RETURNING generation";
 const FORGET_CHANGES: &str = "DELETE FROM changes WHERE generation <= ?1";
@@ -236,6 +240,24 @@ impl<'a> Catalogue<'a> {
             row.revoke_reason,
         ])?;
         Ok(())
+    }
+
+    /// Revokes those of the tokens that are not, and returns them.
+    pub(crate) fn revoke(
+        &self,
+        tokens: &[TokenId],
+        at: Timestamp,
+        by: Option<&str>,
+        reason: Option<&str>,
+    ) -> Result<Vec<TokenId>> {
+        let mut statement = self.connection.prepare_cached(REVOKE)?;
+        let mut revoked = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            if statement.execute((token.as_row(), at.as_micros(), by, reason))? > 0 {
+                revoked.push(*token);
+            }
+        }
+        Ok(revoked)
     }
 
     /// Marks up to `most` tokens that are past their expiry.

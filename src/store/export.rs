@@ -25,7 +25,7 @@ const AUDIT_PAGE: i64 = 4_096;
 
 /// What is exported of each token, one after the other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Part {
+pub(crate) enum Section {
     Credentials,
     LateUses,
     Addresses,
@@ -36,7 +36,7 @@ pub(crate) enum Part {
     Records,
 }
 
-impl Part {
+impl Section {
     pub(crate) const ALL: [Self; 8] = [
         Self::Credentials,
         Self::LateUses,
@@ -101,17 +101,19 @@ const LAST_ENTRY: &str = "SELECT coalesce(max(id), 0) FROM audit";
 
 impl Reader {
     /// A page of what is kept of a token.
-    pub(crate) fn export(&self, token: TokenId, part: Part, from: &Cursor) -> Result<Page> {
+    pub(crate) fn export(&self, token: TokenId, part: Section, from: &Cursor) -> Result<Page> {
         let snapshot = self.0.unchecked_transaction()?;
         match part {
-            Part::Credentials => listed(&snapshot, CREDENTIALS, token, from.number(), credential),
-            Part::LateUses => all(&snapshot, LATE_USES, token, late_use),
-            Part::Addresses => addresses(&snapshot, token, from.bytes()),
-            Part::UserAgents => listed(&snapshot, USER_AGENTS, token, from.number(), user_agent),
-            Part::QuotaWindows => all(&snapshot, QUOTA_WINDOWS, token, quota_window),
-            Part::Days => sums::page(&snapshot, &sums::DAYS, token, from.number()),
-            Part::Hours => sums::page(&snapshot, &sums::HOURS, token, from.number()),
-            Part::Records => records(&snapshot, token, from),
+            Section::Credentials => {
+                listed(&snapshot, CREDENTIALS, token, from.number(), credential)
+            }
+            Section::LateUses => all(&snapshot, LATE_USES, token, late_use),
+            Section::Addresses => addresses(&snapshot, token, from.bytes()),
+            Section::UserAgents => listed(&snapshot, USER_AGENTS, token, from.number(), user_agent),
+            Section::QuotaWindows => all(&snapshot, QUOTA_WINDOWS, token, quota_window),
+            Section::Days => sums::page(&snapshot, &sums::DAYS, token, from.number()),
+            Section::Hours => sums::page(&snapshot, &sums::HOURS, token, from.number()),
+            Section::Records => records(&snapshot, token, from),
         }
     }
 

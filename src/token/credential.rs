@@ -78,14 +78,24 @@ impl Phase {
 pub(crate) struct Standing {
     pub(crate) id: CredentialId,
     pub(crate) phase: Phase,
-    /// When an outgoing one ends, if there is a deadline.
-    pub(crate) ends_at: Option<Timestamp>,
+    /// When an outgoing one ends; at the end of time where there is no deadline, which saves eight bytes of what
+    /// every hit reads.
+    ends_at: Timestamp,
 }
 
 impl Standing {
     /// That of a token that is in no catalogue.
     pub(crate) const UNTRACKED: Self =
-        Self { id: CredentialId(0), phase: Phase::Current, ends_at: None };
+        Self { id: CredentialId(0), phase: Phase::Current, ends_at: Timestamp::LAST };
+
+    pub(crate) fn new(id: CredentialId, phase: Phase, ends_at: Option<Timestamp>) -> Self {
+        Self { id, phase, ends_at: ends_at.unwrap_or(Timestamp::LAST) }
+    }
+
+    /// When an outgoing one ends, if there is a deadline.
+    pub(crate) fn ends_at(self) -> Option<Timestamp> {
+        Some(self.ends_at).filter(|ends_at| *ends_at != Timestamp::LAST)
+    }
 
     pub(crate) fn is_new(self) -> bool {
         self.phase == Phase::New
@@ -95,7 +105,7 @@ impl Standing {
     pub(crate) fn is_over(self, now: Timestamp) -> bool {
         match self.phase {
             Phase::Current | Phase::New => false,
-            Phase::Outgoing => self.ends_at.is_some_and(|ends_at| now >= ends_at),
+            Phase::Outgoing => now >= self.ends_at && self.ends_at != Timestamp::LAST,
             Phase::Retired => true,
         }
     }
@@ -122,7 +132,7 @@ mod tests {
 
     #[test]
     fn outgoing_credential_is_over_at_its_deadline_and_others_have_none() {
-        let at = |phase, ends_at| Standing { phase, ends_at, ..Standing::UNTRACKED }.is_over(NOW);
+        let at = |phase, ends_at| Standing::new(CredentialId(1), phase, ends_at).is_over(NOW);
         assert!(at(Phase::Outgoing, Some(NOW)));
         assert!(!at(Phase::Outgoing, Some(Timestamp::from_micros(NOW.as_micros() + 1))));
         assert!(!at(Phase::Outgoing, None), "until another is used");

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Tokens;
+use super::delegate::Permit;
 use super::edit::difference;
 use crate::audit::{Act, Behalf, Deed};
 use crate::cache::Cache;
@@ -19,15 +20,17 @@ pub(super) struct Changed<T> {
     pub(super) effect: Effect,
     /// What the book is to say of it.
     pub(super) deeds: Vec<Deed>,
+    /// The token as it was, where it is edited.
+    pub(super) before: Option<Box<TokenRow>>,
 }
 
 /// What a committed change does to the refusals in this process.
-#[derive(Clone, Copy)]
 pub(super) enum Effect {
     Forgets(TokenId),
     Lifts(TokenId),
     None,
     Refuses(TokenId, TokenState),
+    RefusesAll(Vec<TokenId>, TokenState),
 }
 
 impl<T> Changed<T> {
@@ -36,7 +39,7 @@ impl<T> Changed<T> {
     }
 
     pub(super) fn of(value: T, tokens: Vec<TokenId>) -> Self {
-        Self { value, tokens, effect: Effect::None, deeds: Vec::new() }
+        Self { value, tokens, effect: Effect::None, deeds: Vec::new(), before: None }
     }
 
     pub(super) fn noting(mut self, deed: Deed) -> Self {
@@ -60,10 +63,11 @@ impl Tokens<'_> {
         work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
     ) -> Result<T, Error> {
         self.behalf.check()?;
+        self.check_permit()?;
         let cache = &self.engine.cache;
         cache.refuse(id, state);
         let refuses = Effect::Refuses(id, state);
-        match self.change(move |catalogue| Ok(work(catalogue)?.with(refuses))) {
+        match self.refusing(&[id]).change(move |catalogue| Ok(work(catalogue)?.with(refuses))) {
             Ok(value) => Ok(value),
             Err(error) if is_answer(&error) => {
                 cache.refusal_withdrawn(id);
@@ -100,8 +104,13 @@ impl Tokens<'_> {
         W: FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>> + Send + 'static,
     {
         let (cache, behalf) = (Arc::clone(&self.engine.cache), self.behalf.clone());
+        let (permit, clock) = (self.permit.clone(), Arc::clone(&self.engine.clock));
         let now = self.engine.now();
-        move |session| make(session, &cache, &behalf, now, work)
+        move |session| {
+            make(session, &cache, &behalf, now, |catalogue| {
+                permitted(catalogue, &cache, permit.as_ref(), clock.now().into(), work)
+            })
+        }
     }
 }
 
@@ -131,8 +140,25 @@ fn make<T>(
         Effect::Lifts(token) => cache.refusal_lifted(token, generation),
         Effect::None => {}
         Effect::Refuses(token, state) => cache.refusal_committed(token, state, generation),
+        Effect::RefusesAll(tokens, state) => cache.refusals_committed(&tokens, state, generation),
     }
     Ok(changed.value)
+}
+
+/// The work of whoever may do it, at the time that it is done: as his token was before the work, which may change
+/// that too.
+fn permitted<T>(
+    catalogue: &Catalogue<'_>,
+    cache: &Cache,
+    permit: Option<&Permit>,
+    now: Timestamp,
+    work: impl FnOnce(&Catalogue<'_>) -> anyhow::Result<Changed<T>>,
+) -> anyhow::Result<Changed<T>> {
+    let Some(permit) = permit else { return work(catalogue) };
+    let actor = permit.actor(catalogue, cache, now)?;
+    let changed = work(catalogue)?;
+    actor.check(catalogue, &changed.deeds, changed.before.as_deref())?;
+    Ok(changed)
 }
 
 fn change_error(error: CommitError) -> Error {
@@ -146,11 +172,13 @@ fn change_error(error: CommitError) -> Error {
 }
 
 /// Whether the catalogue answered, as against failed.
-fn is_answer(error: &Error) -> bool {
-    use ErrorKind::{AlreadyExists, AlreadyRotated, Expired, InvalidInput, NotFound, Revoked};
+pub(super) fn is_answer(error: &Error) -> bool {
+    use ErrorKind::{
+        AlreadyExists, AlreadyRotated, Expired, Forbidden, InvalidInput, NotFound, Revoked,
+    };
     matches!(
         error.kind(),
-        AlreadyExists | AlreadyRotated | Expired | InvalidInput | NotFound | Revoked
+        AlreadyExists | AlreadyRotated | Expired | Forbidden | InvalidInput | NotFound | Revoked
     )
 }
 
@@ -172,7 +200,8 @@ pub(super) fn edit(
     catalogue.replace(&row)?;
     tokens.push(id);
     let deed = Deed::of(act, id).with(difference(&before, &row)?);
-    Ok(Changed::of(row, tokens).noting(deed))
+    let changed = Changed::of(row, tokens).noting(deed);
+    Ok(Changed { before: Some(Box::new(before)), ..changed })
 }
 
 /// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which

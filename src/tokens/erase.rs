@@ -4,7 +4,7 @@ use super::Tokens;
 use super::change::Changed;
 use crate::audit::{Act, Behalf, Deed};
 use crate::error::Error;
-use crate::store::{Catalogue, Reader, Session, Stepped, to_error};
+use crate::store::{Catalogue, Session, Stepped};
 use crate::token::{ERASED, TokenId};
 
 /// How often the write-ahead log is tried to be emptied, for ten milliseconds each.
@@ -85,16 +85,19 @@ impl Tokens<'_> {
         if owner == ERASED {
             return Err(Error::invalid("owner", "must be somebody: use `sweep_erased`"));
         }
+        self.check_permit()?;
+        // The bearer's own token may be among them.
+        let this = self.permitted_before();
         let mut erased = Erased::default();
         // Until none is left: some may be issued meanwhile.
         loop {
-            let tokens = self.owned(owner)?;
-            self.erase(owner, &tokens, &mut erased)?;
+            let tokens = this.owned(owner)?;
+            this.erase(owner, &tokens, &mut erased)?;
             if tokens.is_empty() {
                 break;
             }
         }
-        erased.log_emptied = self.empty_log()?;
+        erased.log_emptied = this.empty_log()?;
         Ok(erased)
     }
 
@@ -113,6 +116,7 @@ impl Tokens<'_> {
     /// # Errors
     /// See [`Tokens`]; what was done before the error stays so.
     pub fn sweep_erased(&self) -> Result<Erased, Error> {
+        self.check_permit()?;
         self.engine.queue.flush()?;
         let mut swept = Erased::default();
         for token in self.owned(ERASED)? {
@@ -217,10 +221,6 @@ impl Tokens<'_> {
 
     fn owned(&self, owner: &str) -> Result<Vec<TokenId>, Error> {
         self.ask(|reader| reader.tokens_of_owner(owner))
-    }
-
-    fn ask<T>(&self, question: impl FnOnce(&Reader) -> anyhow::Result<T>) -> Result<T, Error> {
-        self.engine.store.ask(question).map_err(to_error)
     }
 
     fn empty_log(&self) -> Result<bool, Error> {

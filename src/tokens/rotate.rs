@@ -11,7 +11,7 @@ use crate::credential::{Credential, Rotation};
 use crate::error::{Error, ErrorKind};
 use crate::identity::Identity;
 use crate::late_use::{LateUse, LateUseFilter, LateUsePage};
-use crate::store::{Catalogue, Named, NewCredential, TokenRow, to_error};
+use crate::store::{Catalogue, Named, NewCredential, TokenRow};
 use crate::timestamp::Timestamp;
 use crate::token::{CredentialId, Issued, Phase, Standing, TokenId, TokenKind, TokenStatus};
 
@@ -61,8 +61,8 @@ impl Tokens<'_> {
         rotation.check()?;
         let now = self.engine.now();
         for _ in 0..MAX_TRIES {
-            let named = self.engine.store.ask(|reader| reader.catalogue().named(credential));
-            let named = named.map_err(to_error)?.ok_or_else(unknown)?;
+            let named = self.ask(|reader| reader.catalogue().named(credential))?;
+            let named = named.ok_or_else(unknown)?;
             self.check_issuer(&named)?;
             let Named { kind, expires_at, .. } = named;
             let (secret, new) = self.make_credential(kind, &named.owner, now, expires_at)?;
@@ -79,13 +79,13 @@ impl Tokens<'_> {
     /// `NotFound`.
     pub fn credentials(&self, id: TokenId) -> Result<Vec<Credential>, Error> {
         let now = self.engine.now();
-        let found = self.engine.store.ask(|reader| {
+        let found = self.ask(|reader| {
             let credentials = reader.catalogue().credentials(id, MAX_CREDENTIALS, now)?;
             let Some(oldest) = credentials.last() else { return Ok((credentials, Vec::new())) };
             let late_uses = reader.late_uses_from(id, oldest.id)?;
             Ok((credentials, late_uses))
         });
-        let (mut credentials, late_uses) = found.map_err(to_error)?;
+        let (mut credentials, late_uses) = found?;
         if credentials.is_empty() {
             return Err(not_found());
         }
@@ -122,8 +122,7 @@ impl Tokens<'_> {
     pub fn late_uses(&self, filter: &LateUseFilter) -> Result<LateUsePage, Error> {
         let limit = filter.page_size()?;
         // One more than a page tells whether there is another.
-        let late_uses = self.engine.store.ask(|reader| reader.late_uses(filter, limit + 1));
-        let mut late_uses = late_uses.map_err(to_error)?;
+        let mut late_uses = self.ask(|reader| reader.late_uses(filter, limit + 1))?;
         let more = late_uses.len() > limit as usize;
         late_uses.truncate(limit as usize);
         let next = late_uses.last().filter(|_| more).map(LateUse::place);
@@ -263,7 +262,7 @@ fn check_named(
     let outgoing = living.iter().find(lives);
     match outgoing.filter(|_| !rotation.is_immediate()) {
         None => Ok(()),
-        Some(outgoing) => Err(under_way(outgoing.ends_at)),
+        Some(outgoing) => Err(under_way(outgoing.ends_at())),
     }
 }
 

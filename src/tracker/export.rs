@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::TokenTracker;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
-use crate::store::{Cursor, Days, Part, Reader, to_error, token_line};
+use crate::store::{At, Cursor, Days, Reader, Section, to_error, token_line};
 use crate::token::{Token, TokenFilter};
 
 /// How many lines of each type [`TokenTracker::export_owner`] wrote.
@@ -40,20 +40,20 @@ impl ExportReport {
     /// All lines.
     #[must_use]
     pub fn lines(&self) -> u64 {
-        let of_tokens = Part::ALL.into_iter().map(|part| *self.clone().of(part)).sum::<u64>();
+        let of_tokens = Section::ALL.into_iter().map(|part| *self.clone().of(part)).sum::<u64>();
         self.tokens + of_tokens + self.audit_entries
     }
 
-    fn of(&mut self, part: Part) -> &mut u64 {
+    fn of(&mut self, part: Section) -> &mut u64 {
         match part {
-            Part::Credentials => &mut self.credentials,
-            Part::LateUses => &mut self.late_uses,
-            Part::Addresses => &mut self.addresses,
-            Part::UserAgents => &mut self.user_agents,
-            Part::QuotaWindows => &mut self.quota_windows,
-            Part::Days => &mut self.days,
-            Part::Hours => &mut self.hours,
-            Part::Records => &mut self.records,
+            Section::Credentials => &mut self.credentials,
+            Section::LateUses => &mut self.late_uses,
+            Section::Addresses => &mut self.addresses,
+            Section::UserAgents => &mut self.user_agents,
+            Section::QuotaWindows => &mut self.quota_windows,
+            Section::Days => &mut self.days,
+            Section::Hours => &mut self.hours,
+            Section::Records => &mut self.records,
         }
     }
 }
@@ -130,7 +130,8 @@ impl<W: Write> Export<'_, W> {
         loop {
             let now = engine.now();
             let limit = TokenFilter::DEFAULT_LIMIT;
-            let rows = self.ask(|reader| reader.catalogue().list(&filter, limit, now))?;
+            let at = At { now, tracked_since: engine.tracked_since };
+            let rows = self.ask(|reader| reader.catalogue().list(&filter, limit, at))?;
             let Some(last) = rows.last() else { return Ok(()) };
             filter = filter.after(last.id);
             for row in rows {
@@ -142,7 +143,7 @@ impl<W: Write> Export<'_, W> {
     fn token(&mut self, token: &Token) -> Result<(), Error> {
         self.write(&[token_line(token)])?;
         self.report.tokens += 1;
-        for part in Part::ALL {
+        for part in Section::ALL {
             let mut place = Some(Cursor::Start);
             while let Some(from) = place {
                 let page = self.ask(|reader| reader.export(token.id, part, &from))?;

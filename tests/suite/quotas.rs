@@ -1,15 +1,17 @@
 //! A quota that lets one request too many through is no quota, and one that refuses a request too many is a fault that
 //! looks like an answer.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use time::macros::datetime;
 use token_tracker::{
-    Act, AuditFilter, AuthError, AuthRequest, Builder, Clock, DenialReason, ErrorKind, Issued,
-    LastUsed, ManualClock, NewToken, Outcome, Quota, QuotaState, QuotaWindow, Rate, Restrictions,
-    TokenTracker, TokenUpdate, Usage,
+    Act, AuditFilter, AuthError, AuthRequest, Builder, Clock, DenialReason, ErrorKind, Hook,
+    Issued, LastUsed, ManualClock, NewToken, Outcome, Quota, QuotaState, QuotaWindow, Rate,
+    Restrictions, ThresholdEvent, TokenFilter, TokenTracker, TokenUpdate, Usage,
 };
 
 use crate::support::{
@@ -127,7 +129,7 @@ fn what_is_refused_says_when_to_come_again_and_asks_for_no_other_credential() {
     let two = denied(&tracker, costing(&issued, 2));
     assert_eq!(two.retry_after(), Some(HOUR + HOUR / 2 + DAY));
     assert_eq!(two.reason(), DenialReason::QuotaExceeded);
-    for never in [6, u32::MAX] {
+    for never in [5, 6, u32::MAX] {
         let refused = denied(&tracker, costing(&issued, never));
         assert_eq!((refused.reason(), refused.retry_after()), (DenialReason::QuotaExceeded, None));
     }
@@ -372,6 +374,37 @@ fn processes_on_one_file_share_counts_and_lose_a_lease_each_at_most() {
 }
 
 #[test]
+fn windows_that_change_under_load_get_no_unit_too_many() {
+    let database = Database::new();
+    let clock = ManualClock::default();
+    let open = || {
+        let builder: Builder = TokenTracker::builder().jwt_key(key()).clock(clock.clone());
+        builder.open(database.path()).unwrap()
+    };
+    let (one, two) = (open(), open());
+    let quota = Quota::new().per_minute(150).per_hour(1_000_000);
+    let issued = limited(&one, "laptop", quota);
+    let minutes = 12_u32;
+    let used = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for tracker in [&one, &one, &two] {
+            let (issued, used, clock) = (&issued, &used, &clock);
+            scope.spawn(move || {
+                for _ in 0..minutes / 3 {
+                    used.fetch_add(uses(tracker, issued, 250).into(), Ordering::Relaxed);
+                    clock.advance(SECOND * 60);
+                }
+            });
+        }
+    });
+    let used = used.into_inner();
+    assert!(used <= u64::from(minutes) * 150, "{used} in {minutes} minutes");
+    assert!(used >= 4 * 150, "{used} in {minutes} minutes");
+    let hour = database.number("SELECT granted FROM quota_windows WHERE period = 1");
+    assert!(u64::try_from(hour).unwrap() >= used);
+}
+
+#[test]
 fn counts_outlive_the_process_and_a_crash_costs_a_lease_at_most() {
     let database = Database::new();
     let issued = {
@@ -391,6 +424,25 @@ fn counts_outlive_the_process_and_a_crash_costs_a_lease_at_most() {
     assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::QuotaExceeded);
     let granted = "SELECT granted FROM quota_windows WHERE period = 2";
     assert_eq!(database.number(granted), 1_000);
+}
+
+#[test]
+fn debt_outlives_the_process_that_made_it() {
+    let database = Database::new();
+    let issued = {
+        let tracker = database.open();
+        let issued = limited(&tracker, "laptop", Quota::new().per_hour(100).per_day(1_000));
+        settled(&tracker, &issued, 1, 150);
+        issued
+    };
+    let tracker = database.open();
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::QuotaExceeded);
+    let states = denied(&tracker, &issued.secret).quota();
+    assert_eq!(states.iter().map(|state| state.remaining).collect::<Vec<_>>(), [0, 850]);
+    let granted = |period| {
+        database.number(&format!("SELECT granted FROM quota_windows WHERE period = {period}"))
+    };
+    assert_eq!((granted(1), granted(2)), (150, 150));
 }
 
 #[test]
@@ -480,6 +532,57 @@ fn every_form_of_a_token_and_every_look_up_count_as_one() {
     assert_eq!(remaining(&tracker, &issued), [5, 95]);
 }
 
+/// A hook that passes on of whom, which window and how much it is told.
+struct Thresholds(Mutex<Sender<(String, ThresholdEvent)>>);
+
+impl Hook for Thresholds {
+    fn threshold(&self, event: &ThresholdEvent) {
+        let _ = self.0.lock().unwrap().send((event.subject.name.clone(), event.clone()));
+    }
+}
+
+#[test]
+fn threshold_is_told_once_a_window_by_whichever_process_crosses_it() {
+    let database = Database::new();
+    let clock = ManualClock::default();
+    let (sender, told) = channel();
+    let open = |sender: Sender<_>| {
+        let builder: Builder = TokenTracker::builder().jwt_key(key()).clock(clock.clone());
+        builder.hook(Thresholds(Mutex::new(sender))).open(database.path()).unwrap()
+    };
+    let (one, two) = (open(sender.clone()), open(sender));
+    let issued = limited(&one, "laptop", Quota::new().per_day(5).per_month(1_000));
+    let mut expected = Vec::new();
+    for (day, crossing) in [(0, [&one, &two]), (1, [&two, &one])] {
+        for tracker in [&two, &one, &two, crossing[0]] {
+            assert_eq!(uses(tracker, &issued, 1), 1, "day {day}");
+        }
+        expected.extend(told.recv_timeout(SECOND * 10));
+        assert_eq!(uses(crossing[1], &issued, 3), 1);
+        expected.extend(told.recv_timeout(SECOND * 10));
+        assert_eq!(uses(&one, &issued, 3) + uses(&two, &issued, 3), 0);
+        edit_quota(&one, &issued, Quota::new().per_day(5).per_month(999 - day));
+        assert_eq!(uses(&one, &issued, 3), 0);
+        clock.advance(DAY);
+    }
+    let shown: Vec<_> = expected
+        .iter()
+        .map(|(name, event)| {
+            assert_eq!(event.subject.owner, OWNER);
+            (name.as_str(), event.window, event.limit, event.percent, event.reset)
+        })
+        .collect();
+    let [most, all] = [80, 100].map(|percent| ("laptop", "day", 5, percent, DAY));
+    assert_eq!(shown, [most, all, most, all]);
+    // Nothing more was told before what is told of another token.
+    for tracker in [&one, &two] {
+        let name = format!("marker {}", tracker.tokens().count(&TokenFilter::new()).unwrap());
+        let marker = limited(tracker, &name, Quota::new().per_hour(1));
+        assert_eq!(uses(tracker, &marker, 1), 1);
+        assert_eq!(told.recv_timeout(SECOND * 10).unwrap().0, name);
+    }
+}
+
 #[test]
 fn edit_of_the_quota_is_in_force_with_the_next_request_and_keeps_what_is_used() {
     let (tracker, clock) = in_memory();
@@ -535,6 +638,26 @@ fn reset_is_an_act_that_sets_what_is_used_to_nothing() {
     assert_eq!(unknown.kind(), ErrorKind::NotFound);
     let without = opaque(&tracker, "without a quota");
     tracker.tokens().reset_quota(without.token.id).unwrap();
+}
+
+#[test]
+fn reset_of_what_only_another_process_used_is_one_here_too() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let (one, two) = (database.open(), builder.open(database.path()).unwrap());
+    let quota = Quota::new().per_minute(9).per_month(9);
+    let issued = limited(&one, "laptop", quota);
+    let free = two.authenticate(costing(&issued, 0)).unwrap();
+    assert_eq!(uses(&one, &issued, 20), 9);
+    two.tokens().reset_quota(issued.token.id).unwrap();
+    clock.set_wall(datetime!(2026-01-31 23:59 UTC));
+    let states = free.quota();
+    let shown: Vec<_> = states.iter().map(|state| (state.remaining, state.reset)).collect();
+    assert_eq!(shown, [(9, SECOND * 60), (9, SECOND * 60)]);
+    assert_eq!(uses(&two, &issued, 20), 9);
+    let unused = limited(&one, "unused", quota);
+    two.tokens().reset_quota(unused.token.id).unwrap();
+    assert_eq!(uses(&two, &unused, 20), 9);
 }
 
 #[test]

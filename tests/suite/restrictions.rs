@@ -87,8 +87,8 @@ fn changed_restriction_is_in_force_on_the_next_request_without_a_new_token() {
             .unwrap()
     };
     assert!(tracker.authenticate(request()).is_ok());
-    let mut restrictions = Restrictions::default();
-    restrictions.networks = Some(networks(&["198.51.100.0/24"]));
+    let mut restrictions =
+        Restrictions { networks: Some(networks(&["198.51.100.0/24"])), ..Restrictions::default() };
     assert_eq!(limit(restrictions.clone()).restrictions, restrictions);
     assert_eq!(denied(&tracker, request()).reason(), DenialReason::WrongAddress);
     restrictions.networks = Some(networks(&["192.0.2.7"]));
@@ -111,10 +111,12 @@ fn restrictions_survive_the_file_and_are_followed_by_the_other_process() {
     let (one, two) = (open(), open());
     let issued = opaque(&one, "laptop");
     assert!(two.authenticate(&issued.secret).is_ok());
-    let mut restrictions = Restrictions::default();
-    restrictions.networks = Some(networks(&["192.0.2.0/24"]));
-    restrictions.not_before = Some(time::macros::datetime!(2026-01-01 00:00 UTC));
-    restrictions.quota = Some(Quota::new().per_day(1_000).rate(Rate::per_second(10).burst(20)));
+    let restrictions = Restrictions {
+        networks: Some(networks(&["192.0.2.0/24"])),
+        not_before: Some(time::macros::datetime!(2026-01-01 00:00 UTC)),
+        quota: Some(Quota::new().per_day(1_000).rate(Rate::per_second(10).burst(20))),
+        ..Restrictions::default()
+    };
     let update = TokenUpdate::new().restrictions(restrictions.clone());
     one.tokens().update(issued.token.id, update).unwrap();
     std::thread::sleep(Duration::from_millis(250));
@@ -144,14 +146,11 @@ fn restrictions_that_cannot_be_read_let_nobody_in() {
 fn bad_restrictions_are_refused_by_name_and_nothing_is_done() {
     let (tracker, _clock) = in_memory();
     let issued = opaque(&tracker, "laptop");
-    let mut overlapping = Restrictions::default();
-    overlapping.networks = Some(networks(&["10.0.0.0/8", "10.1.0.0/16"]));
-    let mut empty = Restrictions::default();
-    empty.networks = Some(Vec::new());
-    let mut zero = Restrictions::default();
-    zero.quota = Some(Quota::new().per_day(0));
-    let mut long = Restrictions::default();
-    long.resource = Some("x".repeat(10_000));
+    let none = Restrictions::default();
+    let limited = |list: &[&str]| Restrictions { networks: Some(networks(list)), ..none.clone() };
+    let (overlapping, empty) = (limited(&["10.0.0.0/8", "10.1.0.0/16"]), limited(&[]));
+    let zero = Restrictions { quota: Some(Quota::new().per_day(0)), ..none.clone() };
+    let long = Restrictions { resource: Some("x".repeat(10_000)), ..none.clone() };
     for (bad, field) in
         [(overlapping, "networks"), (empty, "networks"), (zero, "quota"), (long, "resource")]
     {

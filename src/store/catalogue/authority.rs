@@ -79,11 +79,11 @@ fn authority(row: &Row<'_>) -> Result<Authority> {
         restrictions: restrictions(row, 7)?,
         expires_at: instant(row.get(8)?),
         last_used_at: instant(row.get(9)?),
-        standing: Standing {
-            id: CredentialId::from_row(row.get(10)?),
-            phase: phase(row.get(11)?)?,
-            ends_at: instant(row.get(12)?),
-        },
+        standing: Standing::new(
+            CredentialId::from_row(row.get(10)?),
+            phase(row.get(11)?)?,
+            instant(row.get(12)?),
+        ),
     })
 }
 

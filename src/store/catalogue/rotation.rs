@@ -65,11 +65,8 @@ impl Catalogue<'_> {
         let mut rows = statement.query([token.as_row()])?;
         let mut living = Vec::new();
         while let Some(row) = rows.next()? {
-            living.push(Standing {
-                id: CredentialId::from_row(row.get(0)?),
-                phase: phase(row.get(1)?)?,
-                ends_at: instant(row.get(2)?),
-            });
+            let id = CredentialId::from_row(row.get(0)?);
+            living.push(Standing::new(id, phase(row.get(1)?)?, instant(row.get(2)?)));
         }
         Ok(living)
     }

@@ -78,7 +78,8 @@ const INSERT_TOKEN: &str = "INSERT INTO tokens
     (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at, expires_at)
     VALUES (?1, ?2, ?3, 0, 0, '[]', ?4, '{}', '', ?5, ?6)";
 const INSERT_CREDENTIAL: &str =
-    "INSERT INTO credentials (token_id, issuer, jti, created_at) VALUES (?1, ?2, ?3, ?4)";
+    "INSERT INTO credentials (token_id, state, issuer, jti, fragment, created_at)
+    VALUES (?1, 0, ?2, ?3, '', ?4)";
 
 /// A tracker at its defaults.
 pub(crate) fn open(path: &Path) -> TokenTracker {
