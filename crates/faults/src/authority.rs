@@ -12,8 +12,10 @@ use token_tracker::{AuthError, DenialReason, TokenTracker};
 
 use crate::moment::at_us;
 
-/// Equal answers within so short a time are one sight, with its first and its last.
+/// Equal answers within so short a time are one sight, with its first and its last. Of many tokens there would be too
+/// many: so many share this time.
 const SIGHT_US: i64 = 5_000;
+const SHARING: usize = 256;
 
 /// A thread that asks may be held up for as long.
 const NOTICEABLE_US: i64 = 50_000;
@@ -116,12 +118,13 @@ fn look_at<'s>(
 ) -> Vec<Sight> {
     let mut seen = Vec::<Sight>::new();
     let mut latest = vec![None::<usize>; count];
+    let within_us = SIGHT_US * i64::try_from(1 + count / SHARING).unwrap_or(i64::MAX);
     while !stop.load(Ordering::Relaxed) {
         for token in 0..count {
             let Some(secret) = secret(token) else { continue };
             let (answer, call) = ask(tracker, secret);
             let same = latest[token].map(|at| &mut seen[at]).filter(|sight| {
-                sight.answer == answer && call.began_us - sight.first.began_us < SIGHT_US
+                sight.answer == answer && call.began_us - sight.first.began_us < within_us
             });
             if let Some(sight) = same {
                 sight.last = call;

@@ -11,6 +11,7 @@ mod failing_calls;
 mod full_disk;
 mod kill;
 mod locks;
+mod mass;
 mod open_files;
 mod ordeal;
 #[cfg(target_os = "linux")]

@@ -341,10 +341,11 @@ fn rotate_and_be_killed(round: u32) -> usize {
                 assert!(is_good(&old));
                 let again = tracker.tokens();
                 let again = again.rotate(issued.token.credential_id, Rotation::until_first_use());
+                let again = again.expect("it can be repeated");
                 let credentials = tracker.tokens().credentials(issued.token.id).unwrap();
                 let lost = &credentials[1..stored];
                 assert!(lost.iter().all(|lost| lost.state == CredentialState::Retired));
-                secret_of(&again.unwrap()).1
+                secret_of(&again).1
             }
         };
         assert!(is_good(&old), "nobody has used the new one");
