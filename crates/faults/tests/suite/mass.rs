@@ -40,6 +40,15 @@ fn secrets_of(issued: &[Issued]) -> Vec<String> {
     issued.iter().map(|issued| secret_of(issued).1).collect()
 }
 
+/// Asks for those that are refused and stored first and last, and for no others, so that nothing in between goes
+/// unseen.
+fn watch_both_ends(tracker: &TokenTracker, secrets: &[String], stop: &AtomicBool) -> Vec<Sight> {
+    let places = [0, TOKENS - 1, 1, TOKENS - 2];
+    let ends = places.map(|place| secrets[place].clone());
+    let seen = look(tracker, &ends, stop).into_iter();
+    seen.map(|sight| Sight { token: places[sight.token], ..sight }).collect()
+}
+
 /// Holds what was seen against the call: nothing is refused before it, and nothing is let in from `over_us` on.
 /// Returns when the last was let in.
 fn judge(seen: &[Sight], call: Request, over_us: i64) -> i64 {
@@ -78,7 +87,8 @@ fn revoke_beside_another_process() {
     other.await_note("ready");
     let stop = AtomicBool::new(false);
     let (call, own) = std::thread::scope(|scope| {
-        let askers = [(); 2].map(|()| scope.spawn(|| look(&tracker, &secrets, &stop)));
+        let asker = scope.spawn(|| look(&tracker, &secrets, &stop));
+        let watcher = scope.spawn(|| watch_both_ends(&tracker, &secrets, &stop));
         // Most are cached by then, here and there.
         pause(500);
         let began_us = at_us();
@@ -87,7 +97,7 @@ fn revoke_beside_another_process() {
         assert_eq!((done.revoked, done.already_revoked), (TOKENS as u64, 0));
         pause(700);
         stop.store(true, Ordering::Relaxed);
-        (call, askers.map(|asker| asker.join().unwrap()).concat())
+        (call, [asker, watcher].map(|asker| asker.join().unwrap()).concat())
     });
     terminate(&other);
     assert!(other.finish(Duration::from_secs(20)).success(), "it saw nothing that cannot be");
