@@ -120,8 +120,7 @@ fn look_at<'s>(
     let mut latest = vec![None::<usize>; count];
     let within_us = SIGHT_US * i64::try_from(1 + count / SHARING).unwrap_or(i64::MAX);
     while !stop.load(Ordering::Relaxed) {
-        for token in 0..count {
-            let Some(secret) = secret(token) else { continue };
+        for (token, secret) in (0..count).filter_map(|token| Some((token, secret(token)?))) {
             let (answer, call) = ask(tracker, secret);
             let same = latest[token].map(|at| &mut seen[at]).filter(|sight| {
                 sight.answer == answer && call.began_us - sight.first.began_us < within_us
