@@ -114,7 +114,7 @@ fn revoke_beside_another_process() {
 #[test]
 fn all_are_refused_at_once_and_in_another_process_in_time() {
     let _alone = alone();
-    (0..rounds(1, 30)).for_each(|_| revoke_beside_another_process());
+    (0..rounds(1, 20)).for_each(|_| revoke_beside_another_process());
 }
 
 /// Kills a mass revocation under way, and finishes it. Returns how many it had stored.
@@ -154,7 +154,7 @@ fn kill_half_way(round: u32) -> u64 {
 #[test]
 fn mass_revocation_that_is_killed_half_way_is_what_is_stored_and_can_be_repeated() {
     let _alone = alone();
-    let stored: Vec<_> = (0..rounds(3, 50)).map(kill_half_way).collect();
+    let stored: Vec<_> = (0..rounds(3, 25)).map(kill_half_way).collect();
     eprintln!("stored before the kill: {stored:?}");
     assert!(stored.iter().any(|stored| (1..TOKENS as u64).contains(stored)), "none was half way");
 }
