@@ -2,15 +2,20 @@
 //! those saw who asked; and the judgement of the one by the other.
 
 use std::fmt;
+use std::io::Write;
+use std::path::Path;
 use std::str::FromStr;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use token_tracker::{AuthError, DenialReason, TokenTracker};
 
 use crate::moment::at_us;
 
-/// Equal answers within so short a time are one sight, with its first and its last.
+/// Equal answers within so short a time are one sight, with its first and its last. Of many tokens there would be too
+/// many: so many share this time.
 const SIGHT_US: i64 = 5_000;
+const SHARING: usize = 256;
 
 /// A thread that asks may be held up for as long.
 const NOTICEABLE_US: i64 = 50_000;
@@ -20,6 +25,8 @@ const NOTICEABLE_US: i64 = 50_000;
 pub enum Answer {
     /// Let through, with these scopes.
     Accepted(u64),
+    /// Refused, because another secret took its place.
+    Retired,
     /// Refused for good.
     Revoked,
     /// Refused for now.
@@ -56,6 +63,27 @@ pub struct History {
     changes: Vec<(Request, Answer)>,
 }
 
+/// Writes what was seen, a line each.
+///
+/// # Panics
+/// Where there is no room for it.
+pub fn write_report(report: &Path, seen: &[Sight]) {
+    let report = std::fs::File::create(report).expect("there is room for a report");
+    let mut report = std::io::BufWriter::new(report);
+    seen.iter().for_each(|sight| writeln!(report, "{sight}").expect("there is room for it"));
+    report.flush().expect("there is room for it");
+}
+
+/// Reads what was seen.
+///
+/// # Panics
+/// Where that is not what was written.
+#[must_use]
+pub fn read_report(report: &Path) -> Vec<Sight> {
+    let report = std::fs::read_to_string(report).expect("there is a report");
+    report.lines().map(|line| line.parse().expect("a line is a sight")).collect()
+}
+
 /// The scope by which a version of a token's authority is told from others.
 #[must_use]
 pub fn scope_of(version: u64) -> String {
@@ -67,13 +95,35 @@ pub fn scope_of(version: u64) -> String {
 /// # Panics
 /// Where an answer is none that there can be.
 pub fn look(tracker: &TokenTracker, secrets: &[String], stop: &AtomicBool) -> Vec<Sight> {
+    look_at(tracker, secrets.len(), |at| secrets.get(at), stop)
+}
+
+/// As [`look`], where some are made known meanwhile.
+///
+/// # Panics
+/// Where an answer is none that there can be.
+pub fn look_as_known(
+    tracker: &TokenTracker,
+    secrets: &[OnceLock<String>],
+    stop: &AtomicBool,
+) -> Vec<Sight> {
+    look_at(tracker, secrets.len(), |at| secrets[at].get(), stop)
+}
+
+fn look_at<'s>(
+    tracker: &TokenTracker,
+    count: usize,
+    secret: impl Fn(usize) -> Option<&'s String>,
+    stop: &AtomicBool,
+) -> Vec<Sight> {
     let mut seen = Vec::<Sight>::new();
-    let mut latest = vec![None::<usize>; secrets.len()];
+    let mut latest = vec![None::<usize>; count];
+    let within_us = SIGHT_US * i64::try_from(1 + count / SHARING).unwrap_or(i64::MAX);
     while !stop.load(Ordering::Relaxed) {
-        for (token, secret) in secrets.iter().enumerate() {
+        for (token, secret) in (0..count).filter_map(|token| Some((token, secret(token)?))) {
             let (answer, call) = ask(tracker, secret);
             let same = latest[token].map(|at| &mut seen[at]).filter(|sight| {
-                sight.answer == answer && call.began_us - sight.first.began_us < SIGHT_US
+                sight.answer == answer && call.began_us - sight.first.began_us < within_us
             });
             if let Some(sight) = same {
                 sight.last = call;
@@ -93,6 +143,7 @@ fn ask(tracker: &TokenTracker, secret: &str) -> (Answer, Request) {
     let answer = match tracker.authenticate(secret) {
         Ok(access) => Answer::Accepted(version_of(access.identity().scopes())),
         Err(AuthError::Denied(denied)) => match denied.reason() {
+            DenialReason::CredentialRetired => Answer::Retired,
             DenialReason::Revoked => Answer::Revoked,
             DenialReason::Suspended => Answer::Suspended,
             reason => unreachable!("nothing was done to the token that makes it {reason:?}"),
@@ -162,6 +213,7 @@ impl fmt::Display for Sight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let answer = match self.answer {
             Answer::Accepted(version) => version.to_string(),
+            Answer::Retired => "retired".to_owned(),
             Answer::Revoked => "revoked".to_owned(),
             Answer::Suspended => "suspended".to_owned(),
         };
@@ -180,6 +232,7 @@ impl FromStr for Sight {
         let unread = |_| format!("not a number in {line:?}");
         let token = next()?.parse().map_err(unread)?;
         let answer = match next()? {
+            "retired" => Answer::Retired,
             "revoked" => Answer::Revoked,
             "suspended" => Answer::Suspended,
             version => Answer::Accepted(version.parse().map_err(unread)?),

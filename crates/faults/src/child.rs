@@ -1,8 +1,8 @@
 //! A child program, and the ledger of what it said. It ends with its handle.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::moment::{Deadline, eventually, pause};
 /// A process that writes lines of the ledger on its standard output.
 pub struct Child {
     process: std::process::Child,
+    input: Option<ChildStdin>,
     reader: Option<JoinHandle<()>>,
     ledger: Shared,
 }
@@ -33,8 +34,9 @@ impl Child {
     /// Where it cannot be started.
     #[must_use]
     pub fn spawn(command: &mut Command) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().expect("the program starts");
+        let input = process.stdin.take();
         let output = BufReader::new(process.stdout.take().expect("its output is a pipe"));
         let ledger = Shared::default();
         let entered = ledger.clone();
@@ -43,13 +45,22 @@ impl Child {
                 entered.enter(line.parse::<Entry>().expect("a line is whole"));
             }
         });
-        Self { process, reader: Some(reader), ledger }
+        Self { process, input, reader: Some(reader), ledger }
     }
 
     /// What it said so far.
     #[must_use]
     pub fn ledger(&self) -> &Shared {
         &self.ledger
+    }
+
+    /// Tells it a line, on its standard input.
+    ///
+    /// # Panics
+    /// Where it does not listen.
+    pub fn tell(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("its input is a pipe");
+        input.write_all(format!("{line}\n").as_bytes()).expect("it listens");
     }
 
     /// Waits until it said this.
@@ -66,6 +77,14 @@ impl Child {
             assert!(said || !ended, "it ended before it said {note:?}");
             said
         });
+    }
+
+    /// Whether it has not ended yet.
+    ///
+    /// # Panics
+    /// Never.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().expect("it is ours").is_none()
     }
 
     /// Waits until so many records were acknowledged.

@@ -15,6 +15,15 @@ pub struct Ack {
     pub at_us: i64,
 }
 
+/// A request that was granted units of a quota, and has settled what it was worth.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Spent {
+    /// The token's id.
+    pub token: i64,
+    /// What it was worth in the end.
+    pub units: u32,
+}
+
 /// A line of the ledger.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Entry {
@@ -30,6 +39,8 @@ pub enum Entry {
     Revoked(i64),
     /// A token is about to be revoked.
     Revoking(i64),
+    /// Units of a quota were used.
+    Spent(Spent),
 }
 
 impl fmt::Display for Entry {
@@ -43,6 +54,7 @@ impl fmt::Display for Entry {
             }
             Self::Revoked(token) => write!(f, "revoked {token}"),
             Self::Revoking(token) => write!(f, "revoking {token}"),
+            Self::Spent(Spent { token, units }) => write!(f, "spent {token} {units}"),
         }
     }
 }
@@ -68,6 +80,10 @@ impl FromStr for Entry {
             })(),
             "revoked" => number().map(Self::Revoked),
             "revoking" => number().map(Self::Revoking),
+            "spent" => (|| {
+                let token = number()?;
+                Some(Self::Spent(Spent { token, units: u32::try_from(number()?).ok()? }))
+            })(),
             _ => None,
         };
         entry.ok_or_else(unread)

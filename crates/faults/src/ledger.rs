@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rusqlite::{Connection, OpenFlags};
 use token_tracker::{Summary, TokenTracker};
 
-use crate::entry::{Ack, Entry};
+use crate::entry::{Ack, Entry, Spent};
 use crate::load::status_of;
 
 /// What was acknowledged.
@@ -15,6 +15,8 @@ use crate::load::status_of;
 pub struct Ledger {
     /// Records, in the order in which they were entered.
     pub records: Vec<Ack>,
+    /// Units of quotas that were used, by token.
+    pub spent: BTreeMap<i64, u64>,
     denied: BTreeMap<i64, u64>,
     issued: BTreeMap<i64, String>,
     revoking: BTreeSet<i64>,
@@ -83,6 +85,9 @@ impl Ledger {
             Entry::Recorded(ack) => self.records.push(ack),
             Entry::Revoked(token) => drop(self.revoked.insert(token)),
             Entry::Revoking(token) => drop(self.revoking.insert(token)),
+            Entry::Spent(Spent { token, units }) => {
+                *self.spent.entry(token).or_default() += u64::from(units);
+            }
         }
     }
 
@@ -92,11 +97,20 @@ impl Ledger {
         self.notes.iter().find_map(|note| note.strip_prefix(word)?.trim().parse().ok())
     }
 
+    /// The secret of a token that was issued.
+    #[must_use]
+    pub fn secret(&self, token: i64) -> Option<&str> {
+        self.issued.get(&token).map(String::as_str)
+    }
+
     /// Adds what another ledger of the same file has.
     pub fn absorb(&mut self, other: Self) {
         self.records.extend(other.records);
         for (token, count) in other.denied {
             *self.denied.entry(token).or_default() += count;
+        }
+        for (token, units) in other.spent {
+            *self.spent.entry(token).or_default() += units;
         }
         for (token, secret) in other.issued {
             self.enter(Entry::Issued(token, secret));

@@ -16,11 +16,14 @@ mod mount;
 mod scene;
 #[cfg(target_os = "linux")]
 mod shim;
+mod spending;
 
 // The interface to tests and child programs is:
-pub use authority::{Answer, History, Request, Sight, look, scope_of};
+pub use authority::{
+    Answer, History, Request, Sight, look, look_as_known, read_report, scope_of, write_report,
+};
 pub use child::{Child, terminate};
-pub use entry::{Ack, Entry, say};
+pub use entry::{Ack, Entry, Spent, say};
 pub use ledger::{Audit, Ledger, Shared};
 pub use load::Load;
 pub use moment::{Deadline, at_us, eventually, pause};
@@ -29,3 +32,4 @@ pub use mount::{Ext4, Filler, Tmpfs};
 pub use scene::{Scene, alone, builder, mode, opaque, rounds, secret_of};
 #[cfg(target_os = "linux")]
 pub use shim::{Call, Failure, Shim};
+pub use spending::{Spending, Worth};

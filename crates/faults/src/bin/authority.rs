@@ -1,12 +1,11 @@
 //! A service that authenticates tokens which another process administers. Told to end, it writes what it saw.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use token_tracker::TokenTracker;
-use token_tracker_faults::{Entry, Sight, look, say};
+use token_tracker_faults::{Entry, Sight, look, say, write_report};
 
 const THREADS: usize = 3;
 
@@ -27,8 +26,5 @@ fn main() {
         askers.into_iter().flat_map(|asker| asker.join().expect("every answer is one")).collect()
     });
     tracker.close().expect("it closes");
-    let report = std::fs::File::create(report).expect("there is room for a report");
-    let mut report = std::io::BufWriter::new(report);
-    seen.iter().for_each(|sight| writeln!(report, "{sight}").expect("there is room for it"));
-    report.flush().expect("there is room for it");
+    write_report(&report, &seen);
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use token_tracker::{NewToken, TokenTracker, TokenUpdate};
 use token_tracker_faults::{
-    Answer, Child, Deadline, History, Request, Scene, Sight, alone, at_us, look, pause, rounds,
-    scope_of, secret_of, terminate,
+    Answer, Child, Deadline, History, Request, Scene, Sight, alone, at_us, look, pause,
+    read_report, rounds, scope_of, secret_of, terminate,
 };
 
 /// What is promised to other processes, and a little for two clocks that are not quite in step.
@@ -102,6 +102,7 @@ fn changes_seen(seen: &[Sight], histories: &[History]) -> BTreeMap<&'static str,
                 .any(|sight| sight.answer == answer && (within(sight.first) || within(sight.last)));
             let kind = match answer {
                 Answer::Accepted(_) => "accepted",
+                Answer::Retired => "retired",
                 Answer::Revoked => "revoked",
                 Answer::Suspended => "suspended",
             };
@@ -165,8 +166,7 @@ fn administer_beside_another_process() {
     });
     terminate(&other);
     assert!(other.finish(Duration::from_secs(20)).success(), "it saw nothing that cannot be");
-    let report = std::fs::read_to_string(report).unwrap();
-    let seen: Vec<Sight> = report.lines().map(|line| line.parse().unwrap()).collect();
+    let seen = read_report(&report);
     assert_seen("this process", &own, &administration.histories, 0);
     assert_seen("the other one", &seen, &administration.histories, BOUND_US);
 }

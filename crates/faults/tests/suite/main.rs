@@ -11,11 +11,14 @@ mod failing_calls;
 mod full_disk;
 mod kill;
 mod locks;
+mod mass;
 mod open_files;
 mod ordeal;
 #[cfg(target_os = "linux")]
 mod power;
 mod processes;
+mod quotas;
 #[cfg(target_os = "linux")]
 mod read_only;
+mod rotation;
 mod shutdown;
