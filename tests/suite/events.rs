@@ -665,14 +665,17 @@ fn health_is_told_at_each_change_and_not_at_each_failure() {
     assert!(degraded.degraded && !degraded.poisoned && degraded.last_error.is_some());
     assert_eq!((degraded.accepted, degraded.buffered, degraded.dropped), (1, 1, 0));
     (0..20).for_each(|_| drop(access(&tracker, &issued)));
-    let dropping = next();
-    assert!(dropping.degraded && dropping.dropped > 0, "{dropping:?}");
+    // On a slow machine upkeep has its first turn meanwhile, and fails as well.
+    let dropping = std::iter::repeat_with(next).find(|health| health.dropped > 0).unwrap();
+    assert!(dropping.degraded, "{dropping:?}");
     (0..20).for_each(|_| drop(access(&tracker, &issued)));
     (0..3).for_each(|_| drop(tracker.flush()));
     database.execute("ALTER TABLE lost RENAME TO usage_log");
     eventually("stored", || tracker.flush().is_ok());
-    let well = next();
-    assert!(!well.degraded && well.last_error.is_none());
+    tracker.upkeep().unwrap();
+    let is_well = |health: &Health| !health.degraded && health.upkeep_error.is_none();
+    let well = std::iter::repeat_with(next).find(is_well).unwrap();
+    assert_eq!(well.last_error, None);
 
     let right = clock.now();
     clock.set_wall(right + DAY);
