@@ -23,7 +23,8 @@ pub enum Act {
     Issue,
     /// A token was registered that had been issued elsewhere.
     Register,
-    /// A token that was dead long enough was removed, with what was known of it.
+    /// A token that was dead long enough was removed, with what was known of it; or one of its credentials, which the
+    /// detail names.
     Remove,
     /// What a token had used of its quota was set to nothing.
     ResetQuota,

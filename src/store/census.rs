@@ -18,6 +18,9 @@ const STEP: i64 = 1_000;
 const MOST_REMOVED: usize = 128;
 const LOOK_UPS: usize = 4_096;
 
+/// Credentials that one step looks at, all of which may go.
+const CREDENTIALS_A_STEP: i64 = 256;
+
 /// How long the own expiry of a JWT must be over: leeway is no more than five minutes.
 const DAY: i64 = 86_400_000_000;
 
@@ -54,6 +57,7 @@ pub(crate) struct Place {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Table {
     Tokens,
+    Credentials,
     LateUses,
     Addresses,
     Quotas,
@@ -97,6 +101,16 @@ const HOURS: &str = "WITH RECURSIVE hours (hour) AS
     SELECT hour FROM hours WHERE hour IS NOT NULL";
 const SUM_OF_DAY: &str = "SELECT 1 FROM usage_daily WHERE day = ?1 AND token_id = ?2";
 const SUM_OF_HOUR: &str = "SELECT 1 FROM usage_hourly WHERE hour = ?1 AND token_id = ?2";
+
+/// Credentials that were replaced, and were not used since daily sums begin; none is a JWT that would be taken for
+/// one that nobody knows.
+const CREDENTIALS: &str = "SELECT max(id) FROM
+    (SELECT id FROM credentials WHERE id > ?1 ORDER BY id LIMIT ?2)";
+const FORGET_CREDENTIALS: &str = "DELETE FROM credentials WHERE id > :after AND id <= :end
+    AND ((state = 3 AND retired_at < :daily) OR (state = 2 AND ends_at < :daily))
+    AND (jti IS NULL OR expires_at <= :now - :day)
+    AND NOT EXISTS (SELECT 1 FROM late_uses WHERE credential_id = credentials.id AND last_at >= :daily)
+    RETURNING id, token_id";
 
 /// What is known of a token, and last the token.
 const REMOVE: [&str; 6] = [
@@ -168,12 +182,13 @@ impl Place {
 pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> Result<Census> {
     let (sweep, next) = match place.table {
         Table::Tokens => return tokens(transaction, survey, place.after),
+        Table::Credentials => return credentials(transaction, &survey.horizons, place.after),
         Table::LateUses => (LATE_USES, Some(Table::Addresses)),
         Table::Addresses => (ADDRESSES, Some(Table::Quotas)),
         Table::Quotas => (QUOTAS, Some(Table::Heads)),
         Table::Heads => (HEADS, None),
     };
-    let end = page_end(transaction, sweep.page, place.after)?;
+    let end = page_end(transaction, sweep.page, place.after, STEP)?;
     if let Some(end) = end {
         transaction.prepare_cached(sweep.forget)?.execute((place.after, end))?;
     }
@@ -181,13 +196,13 @@ pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> R
     Ok(Census { next: same.or(next.map(Place::of)), ..Census::default() })
 }
 
-fn page_end(transaction: &Connection, sql: &str, after: i64) -> Result<Option<i64>> {
-    Ok(transaction.prepare_cached(sql)?.query_row((after, STEP), |row| row.get(0))?)
+fn page_end(transaction: &Connection, sql: &str, after: i64, most: i64) -> Result<Option<i64>> {
+    Ok(transaction.prepare_cached(sql)?.query_row((after, most), |row| row.get(0))?)
 }
 
 fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Census> {
-    let Some(page_end) = page_end(transaction, PAGE, after)? else {
-        return Ok(Census { next: Some(Place::of(Table::LateUses)), ..Census::default() });
+    let Some(page_end) = page_end(transaction, PAGE, after, STEP)? else {
+        return Ok(Census { next: Some(Place::of(Table::Credentials)), ..Census::default() });
     };
     let (removed, end) = removable(transaction, &survey.horizons, (after, page_end))?;
     let mut census = Census {
@@ -200,6 +215,26 @@ fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Censu
         mark(transaction, notices, survey.horizons.now, (after, end), &mut census)?;
     }
     Ok(census)
+}
+
+/// Removes old credentials of tokens that live on, each in the book.
+fn credentials(transaction: &Connection, horizons: &Horizons, after: i64) -> Result<Census> {
+    let Some(end) = page_end(transaction, CREDENTIALS, after, CREDENTIALS_A_STEP)? else {
+        return Ok(Census { next: Some(Place::of(Table::LateUses)), ..Census::default() });
+    };
+    let mut statement = transaction.prepare_cached(FORGET_CREDENTIALS)?;
+    let mut rows = statement.query(named_params! {
+        ":after": after, ":end": end, ":now": horizons.now.as_micros(), ":day": DAY,
+        ":daily": horizons.daily.as_micros(),
+    })?;
+    let mut deeds = Vec::new();
+    while let Some(row) = rows.next()? {
+        let detail = serde_json::json!({ "credential": row.get::<_, i64>(0)? });
+        let deed = Deed::of(Act::Remove, TokenId::from_row(row.get(1)?));
+        deeds.push(deed.with(Some(detail.to_string())));
+    }
+    Catalogue::new(transaction).enter(&deeds, &Behalf::default(), horizons.now)?;
+    Ok(Census { next: Some(Place { table: Table::Credentials, after: end }), ..Census::default() })
 }
 
 /// The tokens of a page that can go, and up to where the page was looked at.

@@ -42,6 +42,12 @@ impl<T> Changed<T> {
         Self { value, tokens, effect: Effect::None, deeds: Vec::new(), before: None }
     }
 
+    /// What becomes of a namesake whose name is taken.
+    pub(super) fn expiring(mut self, namesakes: &[TokenId]) -> Self {
+        self.deeds.extend(namesakes.iter().map(|namesake| Deed::of(Act::Expire, *namesake)));
+        self
+    }
+
     pub(super) fn noting(mut self, deed: Deed) -> Self {
         self.deeds.push(deed);
         self
@@ -198,9 +204,10 @@ pub(super) fn edit(
     edit(&mut row);
     let mut tokens = free_name(catalogue, &row, now)?;
     catalogue.replace(&row)?;
+    let namesakes = tokens.clone();
     tokens.push(id);
     let deed = Deed::of(act, id).with(difference(&before, &row)?);
-    let changed = Changed::of(row, tokens).noting(deed);
+    let changed = Changed::of(row, tokens).expiring(&namesakes).noting(deed);
     Ok(Changed { before: Some(Box::new(before)), ..changed })
 }
 

@@ -159,4 +159,12 @@ fn marking_and_adopting_are_entered_too() {
     let newest = entries(&tracker, &AuditFilter::new()).remove(0);
     assert_eq!((newest.act, newest.token_id), (Act::Expire, Some(id)));
     assert_eq!(newest.actor.as_deref(), Some("cron"));
+
+    let new = NewToken::opaque(OWNER, "taken").expires_in(Duration::from_secs(5));
+    let before = tracker.tokens().issue(new).unwrap().token.id;
+    clock.advance(Duration::from_secs(5));
+    let after = opaque(&tracker, "taken").token.id;
+    let book = entries(&tracker, &AuditFilter::new().limit(2));
+    let acts: Vec<_> = book.iter().map(|entry| (entry.act, entry.token_id)).collect();
+    assert_eq!(acts, [(Act::Issue, Some(after)), (Act::Expire, Some(before))], "for its name");
 }

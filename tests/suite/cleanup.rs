@@ -316,3 +316,44 @@ fn signed(claims: &Value) -> String {
     let signature = Sha256::new().chain_update(pad(0x5c)).chain_update(inner).finalize();
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
+
+/// A credential of before a rotation, which ended at once.
+fn rotated(tracker: &TokenTracker, issued: &Issued) -> Issued {
+    let now = token_tracker::Rotation::within(Duration::ZERO);
+    tracker.tokens().rotate(issued.token.credential_id, now).unwrap()
+}
+
+#[test]
+fn credential_that_was_replaced_goes_while_its_token_lives_on() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let (old, asked_for) = (opaque(&tracker, "old"), opaque(&tracker, "asked for"));
+    let endless = jwt(&tracker, "endless");
+    let new = [&old, &asked_for, &endless].map(|issued| rotated(&tracker, issued));
+    let known = |tracker: &TokenTracker, issued: &Issued| {
+        tracker.upkeep().unwrap();
+        tracker.tokens().credentials(issued.token.id).unwrap().len()
+    };
+    clock.advance(DAY);
+    assert_eq!(denied(&tracker, &asked_for.secret).reason(), DenialReason::CredentialRetired);
+    tracker.flush().unwrap();
+    clock.advance(9 * DAY);
+    assert_eq!(known(&tracker, &old), 2, "for as long as daily sums are kept");
+    clock.advance(MICROSECOND);
+    assert_eq!(known(&tracker, &old), 1);
+    assert_eq!(known(&tracker, &asked_for), 2, "it was asked for a day later");
+    clock.advance(DAY);
+    assert_eq!(known(&tracker, &asked_for), 1);
+    let removed = tracker.tokens().audit(&AuditFilter::new().act(Act::Remove)).unwrap().entries;
+    let detail: Value = serde_json::from_str(removed[0].detail.as_deref().unwrap()).unwrap();
+    assert_eq!(detail, json!({ "credential": 2 }));
+    clock.advance(1_000 * DAY);
+    assert_eq!(known(&tracker, &endless), 2, "a JWT without an end is kept for ever");
+    assert_eq!(database.number("SELECT count(*) FROM late_uses"), 0);
+    drop(tracker);
+    let (tracker, _clock) = open(&database);
+    assert!(new.iter().all(|issued| accepted(&tracker, issued)));
+    for dead in [&old, &asked_for, &endless] {
+        assert!(!accepted(&tracker, dead), "and nothing comes back");
+    }
+}
