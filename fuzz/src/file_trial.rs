@@ -3,15 +3,18 @@
 use std::cell::RefCell;
 use std::fs;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use token_tracker::{
-    AuthError, AuthRequest, Error, ErrorKind, NewToken, Revoked, TokenFilter, TokenTracker,
-    TokenUpdate, Usage,
+    AuditFilter, AuthError, AuthRequest, Error, ErrorKind, LateUseFilter, NewToken, Revoked,
+    Rotation, TokenFilter, TokenTracker, TokenUpdate, Usage,
 };
 
 use crate::damage::Damage;
 use crate::good_file::{Fate, GoodFile, Known, OWNER, folder, log_of};
+
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// Trackers that may be closing at the same time. One whose last commit fails tries again for five seconds.
 const MOST_CLOSING: usize = 24;
@@ -156,7 +159,12 @@ impl Trial<'_> {
         self.take(tokens.count(&TokenFilter::new()), &[]);
         for id in self.good.tokens.iter().filter_map(|token| token.id) {
             self.take(tokens.get(id), &[]);
+            self.take(tokens.credentials(id), &[]);
         }
+        self.take(tokens.audit(&AuditFilter::new()), &[]);
+        self.take(tokens.late_uses(&LateUseFilter::new()), &[]);
+        self.take(tokens.preview(&TokenFilter::new().tag("fuzzed"), DAY), &[]);
+        self.take(self.tracker.export_owner(OWNER, std::io::sink()), &[]);
         let found = self.take(self.tracker.verify(), &[]);
         assert!(!self.is_good || found.is_some_and(|found| found.problems.is_empty()));
         let health = self.tracker.health();
@@ -180,6 +188,12 @@ impl Trial<'_> {
             let is_allowed = self.tracker.authenticate(AuthRequest::new(text).path("/healthz"));
             assert!(!self.is_good || is_allowed.is_ok());
             drop(is_allowed);
+            let at_once = Rotation::within(Duration::ZERO);
+            let rotated = tokens.rotate(issued.token.credential_id, at_once);
+            if self.take(rotated, &CHANGED).is_some() {
+                let answer = self.tracker.authenticate(AuthRequest::new(text).path("/healthz"));
+                assert!(answer.is_err(), "allowed after it was replaced");
+            }
             let revoked = tokens.revoke(id, "fuzzed");
             let is_refused = match &revoked {
                 Ok(revoked) => *revoked != Revoked::Unknown,
