@@ -90,8 +90,8 @@ pub trait Hook: Send + Sync + 'static {
     }
 
     /// A token was used from an address for the first time, and from others before. A use is a recorded request that
-    /// was not refused. Of each token the 64 addresses that were seen last are known; what was known before there was a
-    /// hook is not.
+    /// was not refused. Of each token the 64 addresses that were seen last are known, and each as long as daily sums are
+    /// kept; those from before there was a hook are not.
     fn new_address(&self, event: &NewAddressEvent) {
         let _ = event;
     }

@@ -122,10 +122,12 @@ const MARK_EXPIRING: &str = "UPDATE tokens SET told_expiring = expires_at WHERE 
     ORDER BY id LIMIT :most)
     RETURNING id, owner, name, expires_at";
 
-/// The end of a page of another table, and what of the page refers to nothing.
+/// The end of a page of another table, and what of the page refers to nothing, or is older than anything that is
+/// kept of clients.
 struct Sweep {
     page: &'static str,
     forget: &'static str,
+    forget_old: Option<&'static str>,
 }
 
 const LATE_USES: Sweep = Sweep {
@@ -133,18 +135,25 @@ const LATE_USES: Sweep = Sweep {
         (SELECT credential_id FROM late_uses WHERE credential_id > ?1 ORDER BY credential_id LIMIT ?2)",
     forget: "DELETE FROM late_uses WHERE credential_id > ?1 AND credential_id <= ?2
         AND NOT EXISTS (SELECT 1 FROM credentials WHERE id = credential_id)",
+    forget_old: Some(
+        "DELETE FROM late_uses WHERE credential_id > ?1 AND credential_id <= ?2 AND last_at < ?3",
+    ),
 };
 const ADDRESSES: Sweep = Sweep {
     page: "SELECT max(token_id) FROM
         (SELECT token_id FROM token_addresses WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
     forget: "DELETE FROM token_addresses WHERE token_id > ?1 AND token_id <= ?2
         AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
+    forget_old: Some(
+        "DELETE FROM token_addresses WHERE token_id > ?1 AND token_id <= ?2 AND seen_at < ?3",
+    ),
 };
 const QUOTAS: Sweep = Sweep {
     page: "SELECT max(token_id) FROM
         (SELECT token_id FROM quota_windows WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
     forget: "DELETE FROM quota_windows WHERE token_id > ?1 AND token_id <= ?2
         AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
+    forget_old: None,
 };
 /// A head that leads to a row stays as long as the row does: without it nobody could find the row by its token.
 const HEADS: Sweep = Sweep {
@@ -153,6 +162,7 @@ const HEADS: Sweep = Sweep {
     forget: "DELETE FROM usage_heads WHERE token_id > ?1 AND token_id <= ?2
         AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)
         AND NOT EXISTS (SELECT 1 FROM usage_log WHERE id = last_id)",
+    forget_old: None,
 };
 
 impl Place {
@@ -176,6 +186,10 @@ pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> R
     let end = page_end(transaction, sweep.page, place.after)?;
     if let Some(end) = end {
         transaction.prepare_cached(sweep.forget)?.execute((place.after, end))?;
+        if let Some(forget) = sweep.forget_old {
+            let daily = survey.horizons.daily.as_micros();
+            transaction.prepare_cached(forget)?.execute((place.after, end, daily))?;
+        }
     }
     let same = end.map(|after| Place { after, ..place });
     Ok(Census { next: same.or(next.map(Place::of)), ..Census::default() })
