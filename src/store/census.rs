@@ -14,8 +14,10 @@ use crate::token::TokenId;
 /// Tokens, or rows of another table, that one step looks at.
 const STEP: i64 = 1_000;
 
-/// Dead tokens that one step removes, a dozen statements each, and the sums of them that it looks for.
+/// Dead tokens that one step removes, a dozen statements each, with so many credentials, and the sums of them that it
+/// looks for.
 const MOST_REMOVED: usize = 128;
+const MOST_CREDENTIALS: usize = 1_024;
 const LOOK_UPS: usize = 4_096;
 
 /// How long the own expiry of a JWT must be over: leeway is no more than five minutes.
@@ -98,10 +100,14 @@ const HOURS: &str = "WITH RECURSIVE hours (hour) AS
 const SUM_OF_DAY: &str = "SELECT 1 FROM usage_daily WHERE day = ?1 AND token_id = ?2";
 const SUM_OF_HOUR: &str = "SELECT 1 FROM usage_hourly WHERE hour = ?1 AND token_id = ?2";
 
-/// What is known of a token, and last the token.
-const REMOVE: [&str; 6] = [
-    "DELETE FROM late_uses WHERE credential_id IN (SELECT id FROM credentials WHERE token_id = ?1)",
-    "DELETE FROM credentials WHERE token_id = ?1",
+/// A token that is rotated each hour has thousands. Which of them go first does not matter: none is good any longer.
+const REMOVE_LATE_USES: &str = "DELETE FROM late_uses WHERE credential_id IN
+    (SELECT id FROM credentials WHERE token_id = ?1 LIMIT ?2)";
+const REMOVE_CREDENTIALS: &str = "DELETE FROM credentials WHERE id IN
+    (SELECT id FROM credentials WHERE token_id = ?1 LIMIT ?2)";
+
+/// What else is known of a token, and last the token.
+const REMOVE: [&str; 4] = [
     "DELETE FROM token_addresses WHERE token_id = ?1",
     "DELETE FROM quota_windows WHERE token_id = ?1",
     "DELETE FROM usage_heads WHERE token_id = ?1",
@@ -203,9 +209,10 @@ fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Censu
     let Some(page_end) = page_end(transaction, PAGE, after)? else {
         return Ok(Census { next: Some(Place::of(Table::LateUses)), ..Census::default() });
     };
-    let (removed, end) = removable(transaction, &survey.horizons, (after, page_end))?;
+    let (mut removed, mut end) = removable(transaction, &survey.horizons, (after, page_end))?;
+    let generation = remove(transaction, &mut removed, &mut end, survey.horizons.now)?;
     let mut census = Census {
-        generation: remove(transaction, &removed, survey.horizons.now)?,
+        generation,
         removed,
         next: Some(Place { table: Table::Tokens, after: end }),
         ..Census::default()
@@ -286,10 +293,30 @@ impl Buckets {
     }
 }
 
-/// Removes tokens with all that is known of them, in the book and in the log of changes. Returns the generation.
-fn remove(transaction: &Connection, tokens: &[TokenId], now: Timestamp) -> Result<u64> {
+/// Removes tokens with all that is known of them, in the book and in the log of changes. Where that is too much for one
+/// step, the page ends before the token with which the next one goes on. Returns the generation.
+fn remove(
+    transaction: &Connection,
+    tokens: &mut Vec<TokenId>,
+    end: &mut i64,
+    now: Timestamp,
+) -> Result<u64> {
     let catalogue = Catalogue::new(transaction);
-    for token in tokens {
+    let mut left = MOST_CREDENTIALS;
+    let mut is_bare = |token: TokenId| -> Result<bool> {
+        let credentials = (token.as_row(), i64::try_from(left)?);
+        transaction.prepare_cached(REMOVE_LATE_USES)?.execute(credentials)?;
+        left -= transaction.prepare_cached(REMOVE_CREDENTIALS)?.execute(credentials)?;
+        Ok(left > 0)
+    };
+    for (place, token) in tokens.iter().enumerate() {
+        if !is_bare(*token)? {
+            *end = token.as_row() - 1;
+            tokens.truncate(place);
+            break;
+        }
+    }
+    for token in &*tokens {
         for statement in REMOVE {
             transaction.prepare_cached(statement)?.execute([token.as_row()])?;
         }
@@ -387,6 +414,36 @@ mod tests {
             assert_eq!(removed.iter().sum::<usize>(), tokens as usize, "{days} days");
             assert_eq!(removed.iter().max(), Some(&most), "{days} days");
         }
+    }
+
+    #[test]
+    fn no_step_removes_more_credentials_than_it_may() {
+        let connection = database(5, 0);
+        let credentials = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000)
+            INSERT INTO credentials (token_id, state, hash, fragment, created_at)
+                SELECT id, 3, CAST(id || '-' || n AS BLOB), '', 1 FROM tokens, n WHERE id IN (2, 3)";
+        connection.execute(credentials, []).unwrap();
+        let late = "INSERT INTO late_uses SELECT id, 0, 1, 1, 1, NULL, NULL, NULL FROM credentials";
+        connection.execute(late, []).unwrap();
+        let count = |table: &str| {
+            let sql = format!("SELECT count(*) FROM {table}");
+            connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        let horizons = Horizons { now: LATE, raw: LATE, hourly: LATE, daily: LATE };
+        let survey = Survey { horizons, notices: None };
+        let (mut place, mut left) = (Some(Place::START), count("credentials"));
+        while let Some(at) = place {
+            place = step(&connection, &survey, at).unwrap().next;
+            assert!(left - count("credentials") <= MOST_CREDENTIALS as i64);
+            left = count("credentials");
+        }
+        assert_eq!(["tokens", "credentials", "late_uses"].map(count), [0, 0, 0]);
+        let removals = "SELECT count(*) FROM audit WHERE act = 11";
+        assert_eq!(
+            connection.query_row(removals, [], |row| row.get::<_, i64>(0)),
+            Ok(5),
+            "each once"
+        );
     }
 
     #[test]
