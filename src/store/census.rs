@@ -76,7 +76,8 @@ pub(crate) struct Census {
 
 const PAGE: &str = "SELECT max(id) FROM (SELECT id FROM tokens WHERE id > ?1 ORDER BY id LIMIT ?2)";
 
-/// Dead, and neither used nor asked for since daily sums begin; no JWT among its credentials would be taken for one
+/// Dead, and neither used nor asked for nor in the audit since daily sums begin, of which nobody could tell any longer
+/// whose it is; no JWT among its credentials would be taken for one
 /// that nobody knows; no row of the log is its own.
 const CAN_GO: &str = "SELECT id FROM tokens NOT INDEXED
     WHERE id > :after AND id <= :end AND (state = 2 OR expires_at <= :now)
@@ -84,6 +85,7 @@ const CAN_GO: &str = "SELECT id FROM tokens NOT INDEXED
             coalesce(last_used_at, created_at)) < :daily
         AND NOT EXISTS (SELECT 1 FROM credentials JOIN late_uses ON credential_id = credentials.id
             WHERE token_id = tokens.id AND last_at >= :daily)
+        AND NOT EXISTS (SELECT 1 FROM audit WHERE token_id = tokens.id AND at >= :daily)
         AND NOT EXISTS (SELECT 1 FROM credentials WHERE token_id = tokens.id AND jti IS NOT NULL
             AND (credentials.expires_at IS NULL OR credentials.expires_at > :now - :day))
         AND NOT EXISTS (SELECT 1 FROM usage_heads JOIN usage_log ON usage_log.id = last_id

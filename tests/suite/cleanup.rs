@@ -185,6 +185,35 @@ fn token_that_was_asked_for_late_stays() {
 }
 
 #[test]
+fn token_stays_as_long_as_the_audit_tells_of_it_so_that_its_owner_can_be_erased() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let new = NewToken::opaque(OWNER, "dead").expires_in(DAY);
+    let dead = tracker.tokens().issue(new).unwrap().token.id;
+    clock.advance(6 * DAY);
+    tracker
+        .tokens()
+        .update(dead, TokenUpdate::new().description(Some("of Alice".to_owned())))
+        .unwrap();
+    clock.advance(10 * DAY);
+    assert!(is_there(&tracker, dead));
+    let in_file = || database.number("SELECT count(*) FROM audit WHERE instr(detail, 'Alice') > 0");
+    assert_eq!(in_file(), 1);
+    assert_eq!(tracker.tokens().erase_owner(OWNER).unwrap().tokens, [dead]);
+    assert_eq!(in_file(), 0);
+
+    let new = NewToken::opaque("bob", "dead").expires_in(DAY);
+    let dead = tracker.tokens().issue(new).unwrap().token.id;
+    clock.advance(2 * DAY);
+    tracker
+        .tokens()
+        .update(dead, TokenUpdate::new().description(Some("of Bob".to_owned())))
+        .unwrap();
+    clock.advance(10 * DAY + MICROSECOND);
+    assert!(!is_there(&tracker, dead));
+}
+
+#[test]
 fn everything_of_a_removed_token_goes_and_so_does_what_belongs_to_none() {
     let database = Database::new();
     let (tracker, clock) = open(&database);
