@@ -123,7 +123,7 @@ impl Deed {
     }
 }
 
-/// An entry of the book of administration.
+/// An entry of the [audit](crate::Tokens::audit), the book of administration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct AuditEntry {
@@ -142,11 +142,12 @@ pub struct AuditEntry {
     pub token_id: Option<TokenId>,
     /// Why, as given.
     pub reason: Option<String>,
-    /// What changed, as a JSON object: for an update each field with its values before and after. Never a secret.
+    /// What changed, as a JSON object: for an update each field with its values before and after, for a mass revocation
+    /// its filter. Times are RFC 3339, in UTC; durations end in `_s`, in seconds. Never a secret.
     pub detail: Option<String>,
 }
 
-/// Which entries of the book to show: all of them, unless narrowed.
+/// Which entries of the [audit](crate::Tokens::audit) to show: all of them, unless narrowed.
 #[derive(Clone, Debug, Default)]
 pub struct AuditFilter {
     pub(crate) token: Option<TokenId>,

@@ -260,7 +260,8 @@ impl Builder {
         self
     }
 
-    /// How long the sums of each day are kept, and routes and user agents that nobody uses any longer.
+    /// How long the sums of each day are kept, and with them: routes and user agents that nobody uses any longer, the
+    /// [audit](crate::Tokens::audit), [late use](crate::Tokens::late_uses), known addresses, and dead tokens.
     pub fn daily_retention(mut self, time: Duration) -> Self {
         self.daily_retention = time;
         self

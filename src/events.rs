@@ -50,7 +50,8 @@ pub(crate) use dispatch::Events;
 /// ```
 pub trait Hook: Send + Sync + 'static {
     /// A verified token was refused, whether usage is recorded or not. Of one token for one reason, a process tells of
-    /// ten a minute; what is beyond is no event, and no drop. Strangers are not: anybody can be one. What is told to [`reuse`](Hook::reuse) is not told here.
+    /// ten a minute; what is beyond is no event, and no drop. Nothing is told of strangers: anybody can be one. What is
+    /// told to [`reuse`](Hook::reuse) is not told here.
     fn denied(&self, event: &DeniedEvent) {
         let _ = event;
     }
@@ -90,8 +91,12 @@ pub trait Hook: Send + Sync + 'static {
     }
 
     /// A token was used from an address for the first time, and from others before. A use is a recorded request that
-    /// was not refused. Of each token the 64 addresses that were seen last are known; what was known before there was a
-    /// hook is not.
+    /// was not refused. Of each token the 64 addresses that were seen last are known, and each as long as daily sums are
+    /// kept; those from before there was a hook are not.
+    ///
+    /// Of one token, a process tells of ten a minute; what is beyond is no event, and no drop. Of the records that it
+    /// commits together it looks at 32 addresses of a token, and 512 of all, that it does not remember: what is beyond
+    /// is looked at when it is used again.
     fn new_address(&self, event: &NewAddressEvent) {
         let _ = event;
     }

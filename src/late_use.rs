@@ -10,7 +10,8 @@ use crate::token::{CredentialId, TokenId};
 
 /// Requests with one credential that was dead or on its way out, for one reason.
 ///
-/// Counted from what is recorded, exactly: also where a flood of denials is thinned out to rows with a weight.
+/// Counted from what is recorded, exactly: also where a flood of denials is thinned out to rows with a weight. Forgotten
+/// once the newest of them is older than daily sums are kept.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub struct LateUse {

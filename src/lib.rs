@@ -70,8 +70,8 @@
 //!
 //! # What it keeps, and how long
 //!
-//! Records for 30 days, sums of each hour for 90, sums of each day for two years, in at most 8 GiB, unless the
-//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
+//! Records for 30 days, sums of each hour for 90, sums of each day for two years, and the audit, late uses, user agents
+//! and known addresses as long as those, in at most 8 GiB, unless the [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
 //! dead tokens that no sum is of and that can never be good again ([`TokenTracker::upkeep`]). Of clients' addresses as
 //! much is kept as [`ClientAddresses`] says; what is kept of an owner can be [exported](TokenTracker::export_owner) and
 //! [erased](Tokens::erase_owner).
@@ -79,7 +79,8 @@
 //! # Events
 //!
 //! A [`Hook`] is told, on a thread of its own, when a token is refused, used for the first time or from a new address,
-//! dormant or about to expire, and when the tracker is not well.
+//! dormant or about to expire, when one that was replaced is used all the same, when a quota is nearly used up, and
+//! when the tracker is not well.
 //!
 //! # Several processes
 //!

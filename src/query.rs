@@ -88,7 +88,7 @@ pub struct Summary {
     pub below_400: u64,
     /// The bodies that were sent, in bytes.
     pub response_bytes: u64,
-    /// The sum of the costs.
+    /// The sum of the costs, those of refused requests too.
     pub cost: u64,
     /// How long requests took; `None` where there was none.
     pub latency: Option<Latency>,

@@ -27,12 +27,16 @@ const MAX_REFILL: u64 = 366 * 86_400;
 /// It is a leaky bucket (GCRA): after a pause `burst` units are free at once, and one more with each
 /// `per / units` of time. A rate holds for a token in one process: each process that shares the file counts for
 /// itself.
+///
+/// As JSON `{"units": 100, "per_s": 60, "burst": 20}`: so many `units` each `per_s` seconds, 1 unless said; `burst` may
+/// be left out.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rate {
     units: u32,
     #[serde(default = "one", rename = "per_s")]
     seconds: u32,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     burst: Option<u32>,
 }
 
@@ -47,7 +51,7 @@ impl Rate {
         Self::new(units, 1)
     }
 
-    /// So many units a minute.
+    /// So many units a minute, with the same bounds.
     #[must_use]
     pub fn per_minute(units: u32) -> Self {
         Self::new(units, 60)
@@ -250,6 +254,14 @@ mod tests {
             assert_eq!(bad.check().unwrap_err().field(), Some("quota"), "{bad:?}");
         }
         assert!(Quota::new().rate(Rate::new(1, 86_400).burst(366)).per_day(1).check().is_ok());
+    }
+
+    #[test]
+    fn rate_is_written_as_it_is_read() {
+        let text = r#"{"rate":{"units":5,"per_s":60}}"#;
+        let quota: Quota = serde_json::from_str(text).unwrap();
+        assert_eq!(quota, Quota::new().rate(Rate::per_minute(5)));
+        assert_eq!(serde_json::to_string(&quota).unwrap(), text);
     }
 
     #[test]

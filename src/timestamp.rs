@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Microseconds to an hour.
 const HOUR: i64 = 3_600_000_000;
@@ -69,6 +70,11 @@ impl Timestamp {
     pub(crate) fn since(self, earlier: Self) -> Duration {
         let micros = self.0.saturating_sub(earlier.0);
         Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+    }
+
+    /// As RFC 3339 has it; `None` for a year that it cannot say.
+    pub(crate) fn to_text(self) -> Option<String> {
+        self.to_date_time().format(&Rfc3339).ok()
     }
 
     /// The instant in the type of the public interface, kept within the years it can show.

@@ -160,7 +160,7 @@ impl TokenState {
         }
     }
 
-    /// The state as it appears in the book of administration.
+    /// The state as it appears in the audit.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",

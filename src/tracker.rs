@@ -215,10 +215,11 @@ impl TokenTracker {
     ///
     /// To it belongs a census, which by itself is begun once an hour: a walk over all tokens, a thousand a step. It finds
     /// those that a [`Hook`](crate::Hook) is to be told of as [dormant](crate::Hook::dormant) or
-    /// [expiring](crate::Hook::expiring), and removes for good (in the book as
+    /// [expiring](crate::Hook::expiring), and removes for good (in the audit as
     /// [`Act::Remove`](crate::Act::Remove)) those that
     /// * are revoked or expired, and
-    /// * have been so, and neither used nor asked for, for longer than daily sums are kept, so that no sum is of them, and
+    /// * have been so, and neither used nor asked for nor changed, for longer than daily sums and the audit are kept, so
+    ///   that neither is of them, and
     /// * are not known by a JWT that could be good again without them: the `exp` of each must be known and over for a
     ///   day. One without `exp`, and one that was registered, is remembered for ever.
     ///

@@ -152,7 +152,9 @@ impl Writer {
         let events = &self.vitals.events;
         sightings.first_uses.into_iter().for_each(|event| events.tell(|| Event::FirstUse(event)));
         for event in sightings.new_addresses {
-            events.tell(|| Event::NewAddress(event));
+            if events.wants_new_address(event.subject.token_id, event.at.into()) {
+                events.tell(|| Event::NewAddress(event));
+            }
         }
     }
 

@@ -29,7 +29,8 @@ pub(crate) struct Events {
     inbox: Option<Arc<Inbox>>,
     /// Taken by whoever closes.
     thread: Mutex<Option<JoinHandle<()>>>,
-    denials: Mutex<Pacing>,
+    denials: Mutex<Pacing<(TokenId, DenialReason)>>,
+    new_addresses: Mutex<Pacing<TokenId>>,
 }
 
 struct Inbox {
@@ -71,7 +72,8 @@ impl Events {
                 .with_source(error.into())
         })?;
         let (thread, denials) = (Mutex::new(Some(thread)), Mutex::default());
-        Ok(Self { inbox: Some(inbox), thread, denials })
+        let new_addresses = Mutex::default();
+        Ok(Self { inbox: Some(inbox), thread, denials, new_addresses })
     }
 
     /// Whether anybody listens.
@@ -88,7 +90,12 @@ impl Events {
 
     /// Whether a denial is to be told: somebody listens, and it is not one of too many.
     pub(crate) fn wants_denial(&self, token: TokenId, reason: DenialReason, at: Timestamp) -> bool {
-        self.is_heard() && self.denials.lock().admits(token, reason, at)
+        self.is_heard() && self.denials.lock().admits((token, reason), at)
+    }
+
+    /// Whether a token's use from a new address is to be told, likewise: whoever has a network of IPv6 has any number.
+    pub(crate) fn wants_new_address(&self, token: TokenId, at: Timestamp) -> bool {
+        self.is_heard() && self.new_addresses.lock().admits(token, at)
     }
 
     /// How many more events can wait.

@@ -1,12 +1,11 @@
-//! How many denials of one kind are told.
+//! How many events of one kind are told.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 
-use crate::reason::DenialReason;
 use crate::timestamp::Timestamp;
-use crate::token::TokenId;
 
-/// Of one token for one reason, in one minute of the wall clock.
+/// Of one kind, in one minute of the wall clock.
 const A_MINUTE: u32 = 10;
 
 /// Kinds that are told apart in a minute. Past this those of a new kind are not told.
@@ -15,19 +14,23 @@ const MAX_KINDS: usize = 4_096;
 const MINUTE: i64 = 60_000_000;
 
 /// Knows how many were told in the present minute.
-#[derive(Default)]
-pub(super) struct Pacing {
+pub(super) struct Pacing<K> {
     minute: i64,
-    told: HashMap<(TokenId, DenialReason), u32>,
+    told: HashMap<K, u32>,
 }
 
-impl Pacing {
-    pub(super) fn admits(&mut self, token: TokenId, reason: DenialReason, at: Timestamp) -> bool {
+impl<K> Default for Pacing<K> {
+    fn default() -> Self {
+        Self { minute: 0, told: HashMap::new() }
+    }
+}
+
+impl<K: Eq + Hash> Pacing<K> {
+    pub(super) fn admits(&mut self, kind: K, at: Timestamp) -> bool {
         let minute = at.as_micros().div_euclid(MINUTE);
         if minute != self.minute {
             (self.minute, self.told) = (minute, HashMap::new());
         }
-        let kind = (token, reason);
         if self.told.len() >= MAX_KINDS && !self.told.contains_key(&kind) {
             return false;
         }
@@ -41,13 +44,15 @@ impl Pacing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reason::DenialReason;
+    use crate::token::TokenId;
 
     #[test]
     fn ten_a_minute_of_a_kind_are_told_and_memory_is_bounded() {
         let mut pacing = Pacing::default();
         let mut told = |token: i64, reason, second: i64| {
             let (token, at) = (TokenId::from_row(token), Timestamp::from_seconds(second));
-            (0..100).filter(|_| pacing.admits(token, reason, at)).count()
+            (0..100).filter(|_| pacing.admits((token, reason), at)).count()
         };
         assert_eq!(told(1, DenialReason::Revoked, 59), 10);
         assert_eq!(told(1, DenialReason::Revoked, 59), 0);

@@ -1,5 +1,7 @@
 //! A walk over all tokens by their numbers: who is dormant, whose time is nearly over, and who can go.
 
+mod sweeps;
+
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
@@ -10,12 +12,15 @@ use crate::audit::{Act, Behalf, Deed};
 use crate::events::{DormantEvent, ExpiringEvent, Subject};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
+use sweeps::{ADDRESSES, HEADS, LATE_USES, QUOTAS};
 
 /// Tokens, or rows of another table, that one step looks at.
 const STEP: i64 = 1_000;
 
-/// Dead tokens that one step removes, a dozen statements each, and the sums of them that it looks for.
+/// Dead tokens that one step removes, a dozen statements each, with so many credentials, and the sums of them that it
+/// looks for.
 const MOST_REMOVED: usize = 128;
+const MOST_CREDENTIALS: usize = 1_024;
 const LOOK_UPS: usize = 4_096;
 
 /// Credentials that one step looks at, all of which may go.
@@ -78,14 +83,15 @@ pub(crate) struct Census {
 
 const PAGE: &str = "SELECT max(id) FROM (SELECT id FROM tokens WHERE id > ?1 ORDER BY id LIMIT ?2)";
 
-/// Dead, and neither used nor asked for since daily sums begin; no JWT among its credentials would be taken for one
-/// that nobody knows; no row of the log is its own.
+/// Dead, and neither used nor asked for nor in the audit since daily sums begin, of which nobody could tell any longer
+/// whose it is; no JWT among its credentials would be taken for one that nobody knows; no row of the log is its own.
 const CAN_GO: &str = "SELECT id FROM tokens NOT INDEXED
     WHERE id > :after AND id <= :end AND (state = 2 OR expires_at <= :now)
         AND max(created_at, coalesce(revoked_at, created_at), coalesce(expires_at, created_at),
             coalesce(last_used_at, created_at)) < :daily
         AND NOT EXISTS (SELECT 1 FROM credentials JOIN late_uses ON credential_id = credentials.id
             WHERE token_id = tokens.id AND last_at >= :daily)
+        AND NOT EXISTS (SELECT 1 FROM audit WHERE token_id = tokens.id AND at >= :daily)
         AND NOT EXISTS (SELECT 1 FROM credentials WHERE token_id = tokens.id AND jti IS NOT NULL
             AND (credentials.expires_at IS NULL OR credentials.expires_at > :now - :day))
         AND NOT EXISTS (SELECT 1 FROM usage_heads JOIN usage_log ON usage_log.id = last_id
@@ -112,10 +118,14 @@ const FORGET_CREDENTIALS: &str = "DELETE FROM credentials WHERE id > :after AND 
     AND NOT EXISTS (SELECT 1 FROM late_uses WHERE credential_id = credentials.id AND last_at >= :daily)
     RETURNING id, token_id";
 
-/// What is known of a token, and last the token.
-const REMOVE: [&str; 6] = [
-    "DELETE FROM late_uses WHERE credential_id IN (SELECT id FROM credentials WHERE token_id = ?1)",
-    "DELETE FROM credentials WHERE token_id = ?1",
+/// A token that is rotated each hour has thousands. Which of them go first does not matter: none is good any longer.
+const REMOVE_LATE_USES: &str = "DELETE FROM late_uses WHERE credential_id IN
+    (SELECT id FROM credentials WHERE token_id = ?1 LIMIT ?2)";
+const REMOVE_CREDENTIALS: &str = "DELETE FROM credentials WHERE id IN
+    (SELECT id FROM credentials WHERE token_id = ?1 LIMIT ?2)";
+
+/// What else is known of a token, and last the token.
+const REMOVE: [&str; 4] = [
     "DELETE FROM token_addresses WHERE token_id = ?1",
     "DELETE FROM quota_windows WHERE token_id = ?1",
     "DELETE FROM usage_heads WHERE token_id = ?1",
@@ -135,39 +145,6 @@ const MARK_EXPIRING: &str = "UPDATE tokens SET told_expiring = expires_at WHERE 
         AND expires_at > :now AND expires_at <= :expiring AND told_expiring IS NOT expires_at
     ORDER BY id LIMIT :most)
     RETURNING id, owner, name, expires_at";
-
-/// The end of a page of another table, and what of the page refers to nothing.
-struct Sweep {
-    page: &'static str,
-    forget: &'static str,
-}
-
-const LATE_USES: Sweep = Sweep {
-    page: "SELECT max(credential_id) FROM
-        (SELECT credential_id FROM late_uses WHERE credential_id > ?1 ORDER BY credential_id LIMIT ?2)",
-    forget: "DELETE FROM late_uses WHERE credential_id > ?1 AND credential_id <= ?2
-        AND NOT EXISTS (SELECT 1 FROM credentials WHERE id = credential_id)",
-};
-const ADDRESSES: Sweep = Sweep {
-    page: "SELECT max(token_id) FROM
-        (SELECT token_id FROM token_addresses WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
-    forget: "DELETE FROM token_addresses WHERE token_id > ?1 AND token_id <= ?2
-        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
-};
-const QUOTAS: Sweep = Sweep {
-    page: "SELECT max(token_id) FROM
-        (SELECT token_id FROM quota_windows WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
-    forget: "DELETE FROM quota_windows WHERE token_id > ?1 AND token_id <= ?2
-        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
-};
-/// A head that leads to a row stays as long as the row does: without it nobody could find the row by its token.
-const HEADS: Sweep = Sweep {
-    page: "SELECT max(token_id) FROM
-        (SELECT token_id FROM usage_heads WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
-    forget: "DELETE FROM usage_heads WHERE token_id > ?1 AND token_id <= ?2
-        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)
-        AND NOT EXISTS (SELECT 1 FROM usage_log WHERE id = last_id)",
-};
 
 impl Place {
     /// Where a census begins.
@@ -191,6 +168,10 @@ pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> R
     let end = page_end(transaction, sweep.page, place.after, STEP)?;
     if let Some(end) = end {
         transaction.prepare_cached(sweep.forget)?.execute((place.after, end))?;
+        if let Some(forget) = sweep.forget_old {
+            let daily = survey.horizons.daily.as_micros();
+            transaction.prepare_cached(forget)?.execute((place.after, end, daily))?;
+        }
     }
     let same = end.map(|after| Place { after, ..place });
     Ok(Census { next: same.or(next.map(Place::of)), ..Census::default() })
@@ -204,9 +185,10 @@ fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Censu
     let Some(page_end) = page_end(transaction, PAGE, after, STEP)? else {
         return Ok(Census { next: Some(Place::of(Table::Credentials)), ..Census::default() });
     };
-    let (removed, end) = removable(transaction, &survey.horizons, (after, page_end))?;
+    let (mut removed, mut end) = removable(transaction, &survey.horizons, (after, page_end))?;
+    let generation = remove(transaction, &mut removed, &mut end, survey.horizons.now)?;
     let mut census = Census {
-        generation: remove(transaction, &removed, survey.horizons.now)?,
+        generation,
         removed,
         next: Some(Place { table: Table::Tokens, after: end }),
         ..Census::default()
@@ -307,10 +289,30 @@ impl Buckets {
     }
 }
 
-/// Removes tokens with all that is known of them, in the book and in the log of changes. Returns the generation.
-fn remove(transaction: &Connection, tokens: &[TokenId], now: Timestamp) -> Result<u64> {
+/// Removes tokens with all that is known of them, in the book and in the log of changes. Where that is too much for one
+/// step, the page ends before the token with which the next one goes on. Returns the generation.
+fn remove(
+    transaction: &Connection,
+    tokens: &mut Vec<TokenId>,
+    end: &mut i64,
+    now: Timestamp,
+) -> Result<u64> {
     let catalogue = Catalogue::new(transaction);
-    for token in tokens {
+    let mut left = MOST_CREDENTIALS;
+    let mut is_bare = |token: TokenId| -> Result<bool> {
+        let credentials = (token.as_row(), i64::try_from(left)?);
+        transaction.prepare_cached(REMOVE_LATE_USES)?.execute(credentials)?;
+        left -= transaction.prepare_cached(REMOVE_CREDENTIALS)?.execute(credentials)?;
+        Ok(left > 0)
+    };
+    for (place, token) in tokens.iter().enumerate() {
+        if !is_bare(*token)? {
+            *end = token.as_row() - 1;
+            tokens.truncate(place);
+            break;
+        }
+    }
+    for token in &*tokens {
         for statement in REMOVE {
             transaction.prepare_cached(statement)?.execute([token.as_row()])?;
         }
@@ -408,6 +410,36 @@ mod tests {
             assert_eq!(removed.iter().sum::<usize>(), tokens as usize, "{days} days");
             assert_eq!(removed.iter().max(), Some(&most), "{days} days");
         }
+    }
+
+    #[test]
+    fn no_step_removes_more_credentials_than_it_may() {
+        let connection = database(5, 0);
+        let credentials = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000)
+            INSERT INTO credentials (token_id, state, hash, fragment, created_at)
+                SELECT id, 3, CAST(id || '-' || n AS BLOB), '', 1 FROM tokens, n WHERE id IN (2, 3)";
+        connection.execute(credentials, []).unwrap();
+        let late = "INSERT INTO late_uses SELECT id, 0, 1, 1, 1, NULL, NULL, NULL FROM credentials";
+        connection.execute(late, []).unwrap();
+        let count = |table: &str| {
+            let sql = format!("SELECT count(*) FROM {table}");
+            connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).unwrap()
+        };
+        let horizons = Horizons { now: LATE, raw: LATE, hourly: LATE, daily: LATE };
+        let survey = Survey { horizons, notices: None };
+        let (mut place, mut left) = (Some(Place::START), count("credentials"));
+        while let Some(at) = place {
+            place = step(&connection, &survey, at).unwrap().next;
+            assert!(left - count("credentials") <= MOST_CREDENTIALS as i64);
+            left = count("credentials");
+        }
+        assert_eq!(["tokens", "credentials", "late_uses"].map(count), [0, 0, 0]);
+        let removals = "SELECT count(*) FROM audit WHERE act = 11";
+        assert_eq!(
+            connection.query_row(removals, [], |row| row.get::<_, i64>(0)),
+            Ok(5),
+            "each once"
+        );
     }
 
     #[test]

@@ -39,13 +39,14 @@ const FORGET_ADDRESSES: &str = "DELETE FROM token_addresses WHERE token_id = ?1 
     (SELECT address FROM token_addresses WHERE token_id = ?1 LIMIT ?2)";
 const FORGET_WINDOWS: &str = "DELETE FROM quota_windows WHERE token_id = ?1";
 
-/// The acts stay, with their times and the numbers of tokens.
+/// The acts stay, with their times and the numbers of tokens. An entry's token is looked up by its number: a list of
+/// the owner's tokens would be made anew in each step.
 const ERASE_AUDIT: &str = "UPDATE audit SET actor = NULL, reason = NULL, detail = NULL
     WHERE id > ?2 AND id <= ?3
         AND (actor IS NOT NULL OR reason IS NOT NULL OR detail IS NOT NULL)
         AND (actor = ?1
-            OR token_id IN (SELECT id FROM tokens WHERE owner = ?1)
-            OR actor_token IN (SELECT id FROM tokens WHERE owner = ?1)
+            OR EXISTS (SELECT 1 FROM tokens WHERE tokens.id = token_id AND owner = ?1)
+            OR EXISTS (SELECT 1 FROM tokens WHERE tokens.id = actor_token AND owner = ?1)
             OR (token_id IS NULL AND instr(detail, ?4) > 0))";
 const LAST_ENTRY: &str = "SELECT coalesce(max(id), 0) FROM audit";
 
@@ -182,4 +183,34 @@ fn erase_token(transaction: &Connection, token: TokenId) -> Result<()> {
     }
     transaction.prepare_cached(ERASE_TOKEN)?.execute((id, ERASED))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    /// What a step does first, and for each of its rows.
+    fn plan(sql: &str) -> Vec<String> {
+        let mut connection = Connection::open_in_memory().unwrap();
+        schema::migrate(&mut connection).unwrap();
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let steps = statement.query_map(("alice", 0, 1, "x"), |row| row.get(3)).unwrap();
+        steps.collect::<rusqlite::Result<_>>().unwrap()
+    }
+
+    #[test]
+    fn no_step_reads_more_than_its_entries_and_their_tokens() {
+        let token = "SEARCH tokens USING INTEGER PRIMARY KEY (rowid=?)";
+        assert_eq!(
+            plan(ERASE_AUDIT),
+            [
+                "SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
+                "CORRELATED SCALAR SUBQUERY 1",
+                token,
+                "CORRELATED SCALAR SUBQUERY 2",
+                token,
+            ]
+        );
+    }
 }

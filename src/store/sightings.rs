@@ -20,6 +20,11 @@ const MAX_ADDRESSES: i64 = 64;
 /// Pairs of a token and an address that are remembered; past this they are read again. About 4 MB.
 const MAX_KNOWN: usize = 65_536;
 
+/// Addresses that a batch is looked through for in the file, of a token and of all: 20 µs each where all are new. A
+/// client that has a new one for each request neither holds up the batch nor hides those of others.
+const MOST_OF_TOKEN: u32 = 32;
+const MOST_LOOK_UPS: u32 = 512;
+
 /// How often it is written that an address was seen.
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -56,18 +61,20 @@ pub(super) fn first_use(
 }
 
 impl KnownAddresses {
-    /// Enters the addresses of a batch. Cost: a look-up in memory a record, and a few in the file for what is not
-    /// known or was last written a day ago.
+    /// Enters the addresses of a batch, up to a bound. Cost: a look-up in memory a record, and a few in the file for
+    /// what is not known or was last written a day ago.
     pub(super) fn note(
         &mut self,
         transaction: &Connection,
         batch: &Batch,
     ) -> Result<Vec<NewAddressEvent>> {
         let mut new = Vec::new();
+        let mut left = (MOST_LOOK_UPS, HashMap::new());
         for record in batch.chunks.iter().flatten().chain(&batch.excess) {
             let Some(address) = address_of(record) else { continue };
             let seen = self.seen.get(&(record.token, address));
-            if seen.is_none_or(|seen| record.at >= seen.saturating_add(DAY)) {
+            let is_due = seen.is_none_or(|seen| record.at >= seen.saturating_add(DAY));
+            if is_due && take(&mut left, record.token) {
                 new.extend(self.see(transaction, record.token, address, record.at)?);
             }
         }
@@ -110,6 +117,15 @@ impl KnownAddresses {
         let event = NewAddressEvent { subject, at: at.to_date_time(), client_address: address };
         Ok((known > 0).then_some(event))
     }
+}
+
+/// Takes one of the look-ups that are left to all and to a token, if there is one.
+fn take((all, of_token): &mut (u32, HashMap<TokenId, u32>), token: TokenId) -> bool {
+    let used = of_token.entry(token).or_default();
+    let may = *all > 0 && *used < MOST_OF_TOKEN;
+    *all -= u32::from(may);
+    *used += u32::from(may);
+    may
 }
 
 /// The address of a use, as it is kept.

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::{TokenId, TokenStatus};
 use crate::bounds::check_text;
@@ -203,7 +202,7 @@ impl TokenFilter {
     pub(crate) fn criteria(&self) -> Map<String, Value> {
         let seconds = |time: Option<Duration>| time.map(|time| Value::from(time.as_secs_f64()));
         let flag = |asked: bool| asked.then_some(Value::Bool(true));
-        let shown = |at: Timestamp| at.to_date_time().format(&Rfc3339).ok().map(Value::from);
+        let shown = |at: Timestamp| at.to_text().map(Value::from);
         let fields = [
             ("owner", self.owner.as_deref().map(Value::from)),
             ("name", self.name.as_deref().map(Value::from)),

@@ -160,6 +160,6 @@ fn fields(row: &TokenRow) -> anyhow::Result<[(&'static str, Value); 8]> {
         ("scopes", row.scopes.as_slice().into()),
         ("restrictions", serde_json::to_value(&row.restrictions)?),
         ("metadata", serde_json::to_value(&row.metadata)?),
-        ("expires_at", row.expires_at.map(Timestamp::as_seconds).into()),
+        ("expires_at", row.expires_at.and_then(Timestamp::to_text).into()),
     ])
 }

@@ -24,7 +24,7 @@ pub struct Erased {
     pub addresses: u64,
     /// Counts of late uses of credentials.
     pub late_uses: u64,
-    /// Entries of the book of administration that named him, or told of his tokens.
+    /// Entries of the [audit](Tokens::audit) that named him, or told of his tokens.
     pub audit_entries: u64,
     /// Whether the write-ahead log was emptied afterwards, so that it does not hold what was erased. Not where
     /// somebody was reading, or [checkpoints](crate::Checkpoints) are not ours to make: it starts over later.

@@ -188,7 +188,7 @@ pub(super) fn described(row: &TokenRow) -> anyhow::Result<Option<String>> {
         "kind": row.kind,
         "scopes": row.scopes,
         "restrictions": row.restrictions,
-        "expires_at": row.expires_at.map(Timestamp::as_seconds),
+        "expires_at": row.expires_at.and_then(Timestamp::to_text),
     });
     Ok(Some(serde_json::to_string(&described)?))
 }

@@ -189,7 +189,7 @@ impl Tokens<'_> {
             let detail = serde_json::json!({
                 "credential": new,
                 "replaces": replaced,
-                "ends_at": rotation.ends_at(now).map(Timestamp::as_seconds),
+                "ends_at": rotation.ends_at(now).and_then(Timestamp::to_text),
                 "ends_on_use": rotation.ends_on_use(),
             });
             let detail = serde_json::to_string(&detail)?;

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 use token_tracker::{
-    Act, AuditEntry, AuditFilter, Clock, ErrorKind, NewToken, TokenTracker, TokenUpdate,
+    Act, AuditEntry, AuditFilter, Clock, ErrorKind, NewToken, Rotation, TokenTracker, TokenUpdate,
 };
 
 use crate::support::{Database, OWNER, in_memory, opaque};
@@ -167,4 +168,22 @@ fn marking_and_adopting_are_entered_too() {
     let book = entries(&tracker, &AuditFilter::new().limit(2));
     let acts: Vec<_> = book.iter().map(|entry| (entry.act, entry.token_id)).collect();
     assert_eq!(acts, [(Act::Issue, Some(after)), (Act::Expire, Some(before))], "for its name");
+}
+
+#[test]
+fn times_in_the_details_are_rfc_3339() {
+    let (tracker, clock) = in_memory();
+    let day = Duration::from_secs(86_400);
+    let text = |days: u32| (clock.now() + day * days).format(&Rfc3339).unwrap();
+    let new = NewToken::opaque(OWNER, "laptop").expires_in(day * 2);
+    let token = tracker.tokens().issue(new).unwrap().token;
+    tracker
+        .tokens()
+        .update(token.id, TokenUpdate::new().expires_at(Some(clock.now() + day * 3)))
+        .unwrap();
+    tracker.tokens().rotate(token.credential_id, Rotation::within(day)).unwrap();
+    let book = entries(&tracker, &AuditFilter::new());
+    assert_eq!(detail(&book[0])["ends_at"], text(1));
+    assert_eq!(detail(&book[1]), json!({ "expires_at": [text(2), text(3)] }));
+    assert_eq!(detail(&book[2])["expires_at"], text(2));
 }

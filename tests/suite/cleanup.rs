@@ -185,20 +185,53 @@ fn token_that_was_asked_for_late_stays() {
 }
 
 #[test]
+fn token_stays_as_long_as_the_audit_tells_of_it_so_that_its_owner_can_be_erased() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let new = NewToken::opaque(OWNER, "dead").expires_in(DAY);
+    let dead = tracker.tokens().issue(new).unwrap().token.id;
+    clock.advance(6 * DAY);
+    tracker
+        .tokens()
+        .update(dead, TokenUpdate::new().description(Some("of Alice".to_owned())))
+        .unwrap();
+    clock.advance(10 * DAY);
+    assert!(is_there(&tracker, dead));
+    let in_file = || database.number("SELECT count(*) FROM audit WHERE instr(detail, 'Alice') > 0");
+    assert_eq!(in_file(), 1);
+    assert_eq!(tracker.tokens().erase_owner(OWNER).unwrap().tokens, [dead]);
+    assert_eq!(in_file(), 0);
+
+    let new = NewToken::opaque("bob", "dead").expires_in(DAY);
+    let dead = tracker.tokens().issue(new).unwrap().token.id;
+    clock.advance(2 * DAY);
+    tracker
+        .tokens()
+        .update(dead, TokenUpdate::new().description(Some("of Bob".to_owned())))
+        .unwrap();
+    clock.advance(10 * DAY + MICROSECOND);
+    assert!(!is_there(&tracker, dead));
+}
+
+#[test]
 fn everything_of_a_removed_token_goes_and_so_does_what_belongs_to_none() {
     let database = Database::new();
     let (tracker, clock) = open(&database);
     let (dead, living) = (opaque(&tracker, "dead"), opaque(&tracker, "living"));
     drop(access(&tracker, &living));
     tracker.flush().unwrap();
-    database.execute(
-        "INSERT INTO token_addresses (token_id, address, seen_at) VALUES (1, x'01', 1), (2, x'01', 1), (77, x'01', 1);
+    // Not so long ago that they would go for their age.
+    let (now, later) = (clock.now().unix_timestamp(), clock.now().unix_timestamp() + 172_800);
+    let (now, later) = (now * 1_000_000, later * 1_000_000);
+    database.execute(&format!(
+        "INSERT INTO token_addresses (token_id, address, seen_at)
+             VALUES (1, x'01', {now}), (2, x'01', {later}), (77, x'01', {later});
          INSERT INTO quota_windows (token_id, period, window_number, granted, told)
              VALUES (1, 0, 1, 1, 0), (2, 0, 1, 1, 0), (77, 0, 1, 1, 0);
          INSERT INTO usage_heads (token_id, last_id) VALUES (77, 1), (78, 0);
          INSERT INTO late_uses (credential_id, reason, count, first_at, last_at)
-             VALUES (1, 9, 1, 1, 1), (2, 9, 1, 1, 1), (77, 9, 1, 1, 1);",
-    );
+             VALUES (1, 9, 1, {now}, {now}), (2, 9, 1, {now}, {later}), (77, 9, 1, {now}, {later});"
+    ));
     let rows = || {
         ["token_addresses", "quota_windows", "usage_heads", "late_uses"]
             .map(|table| database.number(&format!("SELECT count(*) FROM {table}")))
@@ -211,6 +244,34 @@ fn everything_of_a_removed_token_goes_and_so_does_what_belongs_to_none() {
     assert_eq!(rows(), [1, 1, 1, 1]);
     assert!(is_there(&tracker, living.token.id));
     assert_eq!(database.number("SELECT count(*) FROM credentials"), 1);
+}
+
+#[test]
+fn addresses_and_late_uses_of_a_living_token_go_once_they_are_older_than_daily_sums() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let living = opaque(&tracker, "living");
+    let at = clock.now().unix_timestamp() * 1_000_000;
+    let (token, day) = (living.token.id, 86_400_000_000_i64);
+    database.execute(&format!(
+        "INSERT INTO token_addresses VALUES ({token}, x'cb007107', {at}), ({token}, x'cb007108', {at} + {day});
+         INSERT INTO late_uses (credential_id, reason, count, first_at, last_at, last_address, last_agent)
+            SELECT id, 0, 1, {at}, {at}, x'cb007107', 'agent' FROM credentials;
+         INSERT INTO late_uses (credential_id, reason, count, first_at, last_at, last_address, last_agent)
+            SELECT id, 1, 2, {at}, {at} + {day}, x'cb007108', 'agent' FROM credentials"
+    ));
+    let left = || {
+        tracker.upkeep().unwrap();
+        ["token_addresses", "late_uses"]
+            .map(|table| database.number(&format!("SELECT count(*) FROM {table}")))
+    };
+    clock.advance(10 * DAY);
+    assert_eq!(left(), [2, 2], "as old as the oldest daily sum");
+    clock.advance(MICROSECOND);
+    assert_eq!(left(), [1, 1]);
+    clock.advance(DAY);
+    assert_eq!(left(), [0, 0]);
+    assert!(accepted(&tracker, &living));
 }
 
 #[test]

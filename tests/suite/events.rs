@@ -280,7 +280,7 @@ fn sixty_four_addresses_are_known_and_the_one_not_seen_for_longest_goes() {
     for number in 0..64 {
         use_from(&one.tracker, &issued, &format!("192.0.2.{number}"));
         one.tracker.flush().unwrap();
-        clock.advance(Duration::from_secs(1));
+        clock.advance(Duration::from_secs(10));
     }
     assert_eq!(one.told().len(), 63);
     let first = seen_at();
@@ -293,11 +293,46 @@ fn sixty_four_addresses_are_known_and_the_one_not_seen_for_longest_goes() {
         assert_eq!(database.number("SELECT count(*) FROM token_addresses"), 64);
     }
     assert_eq!(addresses(one.told()), ["192.0.2.64", "192.0.2.0"], "the first was forgotten");
-    assert_eq!(seen_at(), first + 2_000_000);
+    assert_eq!(seen_at(), first + 20_000_000);
     clock.advance(DAY);
     use_from(&one.tracker, &issued, "192.0.2.2");
     assert_eq!(addresses(one.told()), [""; 0]);
-    assert_eq!(seen_at(), first + 3_000_000, "seen again, a day later");
+    assert_eq!(seen_at(), first + 30_000_000, "seen again, a day later");
+}
+
+#[test]
+fn client_with_an_address_for_each_request_hides_nothing_and_is_told_of_ten_times_a_minute() {
+    let database = Database::new();
+    let ([one, _two], clock) = two(&database, |builder| builder.without_last_used());
+    let (restless, another) = (opaque(&one.tracker, "restless"), opaque(&one.tracker, "another"));
+    use_from(&one.tracker, &restless, "2001:db8::1");
+    use_from(&one.tracker, &another, "192.0.2.1");
+    one.tracker.flush().unwrap();
+    let of = |issued: &Issued| {
+        let id = issued.token.id;
+        database.number(&format!("SELECT count(*) FROM token_addresses WHERE token_id = {id}"))
+    };
+    let used = |from: &str| {
+        // One batch, with the other token's address at its end.
+        for number in 0..2_000 {
+            use_from(&one.tracker, &restless, &format!("2001:db8::{from}:{number:x}"));
+        }
+        use_from(&one.tracker, &another, &format!("198.51.100.{from}"));
+        one.tracker.flush().unwrap();
+        let told = one.told();
+        let is_of = |told: &&Told, issued: &Issued| match told {
+            Told::NewAddress(event) => event.subject.token_id == issued.token.id,
+            _ => false,
+        };
+        [&restless, &another].map(|issued| told.iter().filter(|told| is_of(told, issued)).count())
+    };
+    assert_eq!(used("1"), [10, 1]);
+    assert!(of(&restless) <= 64, "{}", of(&restless));
+    assert_eq!(used("2"), [0, 1], "in the same minute");
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(used("3"), [10, 1]);
+    assert_eq!((of(&restless), of(&another)), (64, 4));
+    assert_eq!(one.tracker.health().events_dropped, 0);
 }
 
 #[test]

@@ -165,6 +165,8 @@ fn token_json(token: &Token) -> Value {
         "name": token.name,
         "kind": token.kind,
         "status": token.status,
+        "description": token.description,
+        "tags": token.tags,
         "scopes": token.scopes,
         "restrictions": token.restrictions,
         "created_at": text(Some(token.created_at)),
