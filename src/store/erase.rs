@@ -17,8 +17,9 @@ const TRACE_STEP: u32 = 1_024;
 /// Entries of the audit, and tokens of whomever, that a step looks at.
 const SCAN_STEP: i64 = 4_096;
 
-/// Tokens to a step.
+/// Tokens to a step, and credentials after which it ends: a token that is rotated each hour has thousands.
 const TOKEN_STEP: u32 = 128;
+const CREDENTIAL_STEP: usize = 1_024;
 
 const BACK: &str = "SELECT back, client_address IS NOT NULL FROM usage_log WHERE id = ?1";
 const FORGET_ADDRESS: &str = "UPDATE usage_log SET client_address = NULL WHERE id = ?1";
@@ -168,21 +169,29 @@ impl Catalogue<'_> {
         let tokens =
             find.query_map((owner, TOKEN_STEP), |row| Ok(TokenId::from_row(row.get(0)?)))?;
         let tokens: Vec<TokenId> = tokens.collect::<rusqlite::Result<_>>()?;
-        for token in &tokens {
-            erase_token(self.connection, *token)?;
+        let (mut erased, mut credentials) = (Vec::new(), 0);
+        for token in tokens {
+            credentials += erase_token(self.connection, token)?;
+            erased.push(token);
+            if credentials >= CREDENTIAL_STEP {
+                break;
+            }
         }
-        Ok(tokens)
+        Ok(erased)
     }
 }
 
-fn erase_token(transaction: &Connection, token: TokenId) -> Result<()> {
+/// Returns how many credentials it had.
+fn erase_token(transaction: &Connection, token: TokenId) -> Result<usize> {
     let id = token.as_row();
     // A late use goes before the credential that it is known by.
-    for sql in [FORGET_LATE_USES, FORGET_HASHES, ERASE_CREDENTIALS] {
-        transaction.prepare_cached(sql)?.execute([id])?;
+    transaction.prepare_cached(FORGET_LATE_USES)?.execute([id])?;
+    let mut credentials = 0;
+    for sql in [FORGET_HASHES, ERASE_CREDENTIALS] {
+        credentials += transaction.prepare_cached(sql)?.execute([id])?;
     }
     transaction.prepare_cached(ERASE_TOKEN)?.execute((id, ERASED))?;
-    Ok(())
+    Ok(credentials)
 }
 
 #[cfg(test)]
@@ -190,10 +199,15 @@ mod tests {
     use super::*;
     use crate::store::schema;
 
-    /// What a step does first, and for each of its rows.
-    fn plan(sql: &str) -> Vec<String> {
+    fn database() -> Connection {
         let mut connection = Connection::open_in_memory().unwrap();
         schema::migrate(&mut connection).unwrap();
+        connection
+    }
+
+    /// What a step does first, and for each of its rows.
+    fn plan(sql: &str) -> Vec<String> {
+        let connection = database();
         let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
         let steps = statement.query_map(("alice", 0, 1, "x"), |row| row.get(3)).unwrap();
         steps.collect::<rusqlite::Result<_>>().unwrap()
@@ -212,5 +226,20 @@ mod tests {
                 token,
             ]
         );
+    }
+    #[test]
+    fn step_ends_after_a_token_with_many_credentials() {
+        let connection = database();
+        let rows = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5)
+            INSERT INTO tokens (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
+                SELECT n, 'alice', n, 2, 2, '[]', '[]', '{}', '', 1 FROM n;
+            WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 600)
+            INSERT INTO credentials (token_id, state, hash, fragment, created_at)
+                SELECT id, 3, CAST(id || '-' || n AS BLOB), '', 1 FROM tokens, n";
+        connection.execute_batch(rows).unwrap();
+        let catalogue = Catalogue::new(&connection);
+        let steps: Vec<usize> =
+            (0..4).map(|_| catalogue.erase_tokens("alice").unwrap().len()).collect();
+        assert_eq!(steps, [2, 2, 1, 0]);
     }
 }
