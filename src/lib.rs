@@ -114,6 +114,7 @@ mod limiter;
 mod live;
 mod meter;
 mod network;
+mod objects;
 mod opaque;
 mod path_filter;
 mod policy;

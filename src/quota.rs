@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::objects::only_from_objects;
 pub(crate) use window::Period;
 pub use window::{QuotaState, QuotaWindow};
 
@@ -31,7 +32,7 @@ const MAX_REFILL: u64 = 366 * 86_400;
 /// As JSON `{"units": 100, "per_s": 60, "burst": 20}`: so many `units` each `per_s` seconds, 1 unless said; `burst` may
 /// be left out.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct Rate {
     units: u32,
     #[serde(default = "one", rename = "per_s")]
@@ -43,6 +44,8 @@ pub struct Rate {
 fn one() -> u32 {
     1
 }
+
+only_from_objects!(Rate, "an object of a rate");
 
 impl Rate {
     /// So many units a second, 1 to 1,000,000,000.
@@ -138,7 +141,7 @@ impl Rate {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Quota {
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<Rate>,
@@ -151,6 +154,8 @@ pub struct Quota {
     #[serde(skip_serializing_if = "Option::is_none")]
     per_month: Option<u64>,
 }
+
+only_from_objects!(Quota, "an object of a quota");
 
 impl Quota {
     /// No limit yet.
@@ -266,7 +271,14 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_refused() {
-        for text in [r#"{"per_week": 1}"#, r#"{"rate": {"units": 1, "x": 2}}"#, "1"] {
+        for text in [
+            r#"{"per_week": 1}"#,
+            r#"{"rate": {"units": 1, "x": 2}}"#,
+            "1",
+            "[]",
+            "[null, 1]",
+            r#"{"rate": [1]}"#,
+        ] {
             assert!(serde_json::from_str::<Quota>(text).is_err(), "{text}");
         }
     }

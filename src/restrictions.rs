@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use crate::bounds::check_text;
 use crate::error::Error;
 use crate::network::{Network, check_networks};
+use crate::objects::only_from_objects;
 use crate::quota::Quota;
 
 /// What narrows a token: in the catalogue, in force from its next request on. Nothing, unless said.
@@ -26,7 +27,7 @@ use crate::quota::Quota;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct Restrictions {
     /// The one resource that the token is good for, 1 to 512 bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +42,8 @@ pub struct Restrictions {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quota: Option<Quota>,
 }
+
+only_from_objects!(Restrictions, "an object of restrictions");
 
 impl Restrictions {
     /// Whether there is none.

@@ -134,7 +134,8 @@ fn restrictions_that_cannot_be_read_let_nobody_in() {
     let issued = opaque(&tracker, "laptop");
     tracker.close().unwrap();
     drop(tracker);
-    for unreadable in [r#"{"networks": ["10.0.0.1/8"]}"#, r#"{"planet": "earth"}"#, "{", "17"] {
+    for unreadable in [r#"{"networks": ["10.0.0.1/8"]}"#, r#"{"planet": "earth"}"#, "{", "17", "[]"]
+    {
         database.execute(&format!("UPDATE tokens SET restrictions = '{unreadable}'"));
         let tracker = database.open();
         let refusal = tracker.authenticate(&issued.secret).unwrap_err();
