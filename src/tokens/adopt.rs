@@ -47,10 +47,11 @@ impl Tokens<'_> {
             if catalogue.living_of_issuer(&issuer, now)? >= u64::from(most) {
                 return Ok(Changed::nothing(false));
             }
-            let tokens = free_name(catalogue, &row, trusted)?;
+            let expired = free_name(catalogue, &row, trusted)?;
             row.id = catalogue.insert(&row, &credential)?;
             let deed = Deed::of(Act::Adopt, row.id).with(described(&row)?);
-            Ok(Changed::of(true, tokens).with(Effect::Forgets(row.id)).noting(deed))
+            let changed = Changed::of(true, Vec::new()).expiring(expired);
+            Ok(changed.with(Effect::Forgets(row.id)).noting(deed))
         });
         match adopted {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
