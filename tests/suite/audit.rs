@@ -224,3 +224,16 @@ fn token_that_comes_back_to_its_name_marks_who_took_it_and_has_that_entered() {
     ];
     assert_eq!(entered, expected);
 }
+
+#[test]
+fn erasing_who_has_no_tokens_and_did_something_is_an_entry() {
+    let (tracker, _clock) = in_memory();
+    tracker.tokens().acting_as("carol").issue(NewToken::opaque(OWNER, "laptop")).unwrap();
+    let erased = tracker.tokens().acting_as("dave").erase_owner("carol").unwrap();
+    assert_eq!(erased.audit_entries, 1);
+    let newest = entries(&tracker, &AuditFilter::new()).remove(0);
+    assert_eq!((newest.act, newest.actor.as_deref()), (Act::Erase, Some("dave")));
+    assert_eq!(detail(&newest), json!({"tokens": 0}));
+    tracker.tokens().acting_as("dave").erase_owner("carol").unwrap();
+    assert_eq!(entries(&tracker, &AuditFilter::new()).len(), 2, "nothing was erased");
+}
