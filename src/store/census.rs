@@ -1,4 +1,5 @@
-//! A walk over all tokens by their numbers: who is dormant, whose time is nearly over, and who can go.
+//! A walk over all tokens by their numbers: who is dormant, whose time is nearly over, and who can go. Then over what
+//! they are and were known by.
 
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
@@ -14,7 +15,8 @@ use crate::token::TokenId;
 /// Tokens, or rows of another table, that one step looks at.
 const STEP: i64 = 1_000;
 
-/// Dead tokens that one step removes, a dozen statements each, and the sums of them that it looks for.
+/// Dead tokens that one step removes, a dozen statements each, and the sums of them that it looks for. As many
+/// credentials of living ones.
 const MOST_REMOVED: usize = 128;
 const LOOK_UPS: usize = 4_096;
 
@@ -50,10 +52,11 @@ pub(crate) struct Place {
     after: i64,
 }
 
-/// What is walked over, in this order: tokens, and then what may refer to none.
+/// What is walked over, in this order: tokens, their credentials, and then what may refer to none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Table {
     Tokens,
+    Credentials,
     LateUses,
     Addresses,
     Quotas,
@@ -87,6 +90,25 @@ const CAN_GO: &str = "SELECT id FROM tokens NOT INDEXED
         AND NOT EXISTS (SELECT 1 FROM usage_heads JOIN usage_log ON usage_log.id = last_id
             WHERE usage_heads.token_id = tokens.id)
     ORDER BY id LIMIT :most";
+/// Of a living token, retired and not asked for since daily sums begin, and no JWT that could be taken for one that
+/// nobody knows. Where there is one that was not used yet, all stay: it has to be known whose place it takes.
+const CREDENTIALS_CAN_GO: &str =
+    "SELECT credentials.id FROM credentials NOT INDEXED CROSS JOIN tokens ON tokens.id = token_id
+    WHERE credentials.id > :after AND credentials.id <= :end AND tokens.state IN (0, 1)
+        AND (credentials.state = 3 OR (credentials.state = 2 AND ends_at <= :now))
+        AND coalesce(retired_at, ends_at) < :daily
+        AND (jti IS NULL OR credentials.expires_at <= :now - :day)
+        AND NOT EXISTS (SELECT 1 FROM late_uses
+            WHERE credential_id = credentials.id AND last_at >= :daily)
+        AND NOT EXISTS (SELECT 1 FROM credentials AS new
+            WHERE new.token_id = credentials.token_id AND new.state = 1)
+    ORDER BY credentials.id LIMIT :most";
+const CREDENTIALS_PAGE: &str =
+    "SELECT max(id) FROM (SELECT id FROM credentials WHERE id > ?1 ORDER BY id LIMIT ?2)";
+/// What is known of a credential, and last the credential.
+const REMOVE_CREDENTIAL: [&str; 2] =
+    ["DELETE FROM late_uses WHERE credential_id = ?1", "DELETE FROM credentials WHERE id = ?1"];
+
 const DAYS: &str = "WITH RECURSIVE days (day) AS (SELECT min(day) FROM usage_daily UNION ALL
         SELECT (SELECT min(day) FROM usage_daily WHERE day > days.day) FROM days WHERE day IS NOT NULL)
     SELECT day FROM days WHERE day IS NOT NULL";
@@ -168,6 +190,7 @@ impl Place {
 pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> Result<Census> {
     let (sweep, next) = match place.table {
         Table::Tokens => return tokens(transaction, survey, place.after),
+        Table::Credentials => return credentials(transaction, &survey.horizons, place.after),
         Table::LateUses => (LATE_USES, Some(Table::Addresses)),
         Table::Addresses => (ADDRESSES, Some(Table::Quotas)),
         Table::Quotas => (QUOTAS, Some(Table::Heads)),
@@ -187,7 +210,7 @@ fn page_end(transaction: &Connection, sql: &str, after: i64) -> Result<Option<i6
 
 fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Census> {
     let Some(page_end) = page_end(transaction, PAGE, after)? else {
-        return Ok(Census { next: Some(Place::of(Table::LateUses)), ..Census::default() });
+        return Ok(Census { next: Some(Place::of(Table::Credentials)), ..Census::default() });
     };
     let (removed, end) = removable(transaction, &survey.horizons, (after, page_end))?;
     let mut census = Census {
@@ -200,6 +223,31 @@ fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Censu
         mark(transaction, notices, survey.horizons.now, (after, end), &mut census)?;
     }
     Ok(census)
+}
+
+/// Removes what living tokens were known by. It was refused before and is afterwards: nobody has to learn of it.
+fn credentials(transaction: &Connection, horizons: &Horizons, after: i64) -> Result<Census> {
+    let Some(page_end) = page_end(transaction, CREDENTIALS_PAGE, after)? else {
+        return Ok(Census { next: Some(Place::of(Table::LateUses)), ..Census::default() });
+    };
+    let mut statement = transaction.prepare_cached(CREDENTIALS_CAN_GO)?;
+    let found = statement.query_map(
+        named_params! {
+            ":after": after, ":end": page_end, ":now": horizons.now.as_micros(), ":day": DAY,
+            ":daily": horizons.daily.as_micros(), ":most": i64::try_from(MOST_REMOVED)?,
+        },
+        |row| row.get(0),
+    )?;
+    let removable: Vec<i64> = found.collect::<rusqlite::Result<_>>()?;
+    for credential in &removable {
+        for statement in REMOVE_CREDENTIAL {
+            transaction.prepare_cached(statement)?.execute([credential])?;
+        }
+    }
+    // Where there are as many as can be removed, there may be more.
+    let last = removable.last().filter(|_| removable.len() == MOST_REMOVED);
+    let next = Place { table: Table::Credentials, after: last.copied().unwrap_or(page_end) };
+    Ok(Census { next: Some(next), ..Census::default() })
 }
 
 /// The tokens of a page that can go, and up to where the page was looked at.
