@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use token_tracker::{
-    AuthRequest, DenialReason, ErrorKind, NewToken, Revoked, TokenStatus, TokenUpdate,
+    AuthRequest, Clock, DenialReason, ErrorKind, JwtIssuer, NewToken, Outside, Restrictions,
+    Revoked, TokenStatus, TokenTracker, TokenUpdate,
 };
 
 use crate::support::{
-    Database, Done, accepted, access, builder, denied, eventually, in_memory, jwt, opaque, records,
+    Database, Done, accepted, access, builder, denied, eventually, in_memory, jwt, key, opaque,
+    records,
 };
 
 #[test]
@@ -165,10 +167,7 @@ fn expired_revoked_and_suspended_tokens_are_each_recorded_with_their_own_reason(
 fn other_trackers_on_the_file_follow_within_a_quarter_of_a_second() {
     let database = Database::new();
     let one = builder().0.open(database.path()).unwrap();
-    let two = token_tracker::TokenTracker::builder()
-        .jwt_key(crate::support::key())
-        .open(database.path())
-        .unwrap();
+    let two = token_tracker::TokenTracker::builder().jwt_key(key()).open(database.path()).unwrap();
     let issued = opaque(&one, "shared");
     for _ in 0..10 {
         one.tokens().resume(issued.token.id).unwrap();
@@ -195,6 +194,45 @@ fn long_stream_can_ask_whether_its_token_still_holds() {
     assert!(tracker.still_holds(access.identity()).unwrap());
     clock.advance(Duration::from_secs(600));
     assert!(!tracker.still_holds(access.identity()).unwrap());
+}
+
+#[test]
+fn token_that_was_refused_does_not_hold_whether_it_is_cached_or_not() {
+    let (tracker, clock) = in_memory();
+    let (suspended, later) = (opaque(&tracker, "suspended"), opaque(&tracker, "later"));
+    tracker.tokens().suspend(suspended.token.id).unwrap();
+    let held = access(&tracker, &later);
+    let start = clock.now() + Duration::from_secs(60);
+    let from_then = Restrictions { not_before: Some(start), ..Default::default() };
+    tracker.tokens().update(later.token.id, TokenUpdate::new().restrictions(from_then)).unwrap();
+    assert!(!tracker.still_holds(held.identity()).unwrap(), "it does not hold yet");
+    for issued in [&suspended, &later] {
+        let refused = denied(&tracker, &issued.secret);
+        assert!(!tracker.still_holds(refused.identity().unwrap()).unwrap());
+    }
+    clock.advance(Duration::from_secs(60));
+    assert!(tracker.still_holds(held.identity()).unwrap());
+}
+
+#[test]
+fn token_that_is_passed_holds_while_the_file_cannot_be_asked_too() {
+    let database = Database::new();
+    let issuer = || JwtIssuer::named("https://outside.example").key(key());
+    let elsewhere = TokenTracker::builder().jwt_issuer(issuer()).in_memory().unwrap();
+    let new = NewToken::jwt("bob", "passed").expires_in(Duration::from_secs(3_600));
+    let issued = elsewhere.tokens().issue(new).unwrap();
+    let issuer = issuer().outside(Outside::Pass);
+    let tracker = TokenTracker::builder().jwt_issuer(issuer).open(database.path()).unwrap();
+    let passed = access(&tracker, &issued);
+    assert!(!passed.identity().is_tracked());
+    tracker.close().unwrap();
+    let known = opaque(&database.open(), "known");
+    let held = access(&tracker, &known);
+    // Nobody follows changes any longer: before long everything is asked of the file.
+    let request = AuthRequest::from(&known.secret);
+    eventually("not fresh", || tracker.authenticate_cached(&request).is_none());
+    assert!(tracker.still_holds(held.identity()).unwrap());
+    assert!(tracker.still_holds(passed.identity()).unwrap());
 }
 
 #[test]
