@@ -515,6 +515,16 @@ fn token_that_another_process_revoked_while_units_were_waited_for_is_refused_tho
 }
 
 #[test]
+fn reset_forgives_what_was_charged_before_the_file_was_ever_asked() {
+    let (tracker, _clock) = in_memory();
+    let issued = limited(&tracker, "laptop", Quota::new().per_day(50).per_month(50));
+    settled(&tracker, &issued, 0, 1_000);
+    tracker.tokens().reset_quota(issued.token.id).unwrap();
+    assert_eq!(remaining(&tracker, &issued), [50, 50]);
+    assert_eq!(uses(&tracker, &issued, 60), 50);
+}
+
+#[test]
 fn lease_whose_commit_has_no_answer_is_forfeited() {
     let database = Database::new();
     let (builder, _clock) = builder();
