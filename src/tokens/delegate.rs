@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::identity::Identity;
 use crate::scope::any_covers;
-use crate::store::{Catalogue, TokenRow};
+use crate::store::{Catalogue, TokenRow, to_error};
 use crate::timestamp::Timestamp;
 use crate::token::{CredentialId, Phase, Standing, TokenId, TokenStatus};
 
@@ -46,7 +46,7 @@ impl Tokens<'_> {
     ///   itself: two that have the bearer's do twice as much.
     /// * A credential that was rotated out cannot rotate its own token, once the one after it is used.
     /// * Tokens of all owners can be managed. One that has more than the bearer's can be shown, suspended and
-    ///   revoked.
+    ///   revoked, and its owner not erased.
     ///
     /// The audit shows the bearer's token, and its owner as the actor unless [`Tokens::acting_as`] names somebody.
     /// Costs a look-up more for each call.
@@ -97,6 +97,21 @@ impl Tokens<'_> {
     /// The bearer's own token, if he acts with one.
     pub(super) fn own(&self) -> Option<TokenId> {
         self.permit.as_ref().map(|permit| permit.token)
+    }
+
+    /// Whether a bearer has all that others of these tokens have.
+    pub(super) fn check_has(&self, tokens: &[TokenId]) -> Result<(), Error> {
+        let Some(permit) = &self.permit else { return Ok(()) };
+        let now = self.engine.now();
+        let checked = self.engine.store.ask(|reader| {
+            let catalogue = reader.catalogue();
+            let actor = permit.actor(&catalogue, &self.engine.cache, now)?;
+            for token in tokens.iter().filter(|token| **token != permit.token) {
+                catalogue.find_id(*token)?.row.map_or(Ok(()), |row| actor.contains(&row))?;
+            }
+            Ok(())
+        });
+        checked.map_err(to_error)
     }
 
     /// The same, for what belongs to an act that was permitted and ended the bearer's own token.

@@ -79,13 +79,17 @@ impl Tokens<'_> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` where the owner is `<erased>`. `NotDurable`, `Storage` or `Busy` where a step could not be
+    /// `InvalidInput` where the owner is `<erased>`. `Forbidden` where one of his tokens has more than that of a
+    /// [bearer](Tokens::on_behalf_of), before anything is done. `NotDurable`, `Storage` or `Busy` where a step could not be
     /// stored: those before it are done, and the call is to be repeated.
     pub fn erase_owner(&self, owner: &str) -> Result<Erased, Error> {
         if owner == ERASED {
             return Err(Error::invalid("owner", "must be somebody: use `sweep_erased`"));
         }
         self.check_permit()?;
+        if self.own().is_some() {
+            self.check_has(&self.owned(owner)?)?;
+        }
         // The bearer's own token may be among them.
         let this = self.permitted_before();
         let mut erased = Erased::default();

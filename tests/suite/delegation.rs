@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use token_tracker::{
     Act, AuditFilter, AuthRequest, Builder, Clock, Error, ErrorKind, Identity, Issued, JwtIssuer,
-    NewToken, Outside, Quota, Restrictions, Revoked, Rotation, TokenFilter, TokenStatus,
-    TokenTracker, TokenUpdate, Tokens,
+    LateUseFilter, NewToken, Outside, Quota, Restrictions, Revoked, Rotation, TokenFilter,
+    TokenStatus, TokenTracker, TokenUpdate, Tokens,
 };
 
 use crate::support::{Database, accepted, builder, eventually, in_memory, key};
@@ -188,6 +188,12 @@ fn everything_is_forbidden(tracker: &TokenTracker, tokens: &Tokens<'_>, field: O
     forbidden(tokens.revoke_all(&filter, ""), field);
     forbidden(tokens.preview(&filter, HOUR), field);
     forbidden(tokens.mark_expired(), field);
+    forbidden(tokens.rotate(victim.token.credential_id, Rotation::until_first_use()), field);
+    forbidden(tokens.reset_quota(id), field);
+    forbidden(tokens.erase_owner("bob"), field);
+    forbidden(tokens.sweep_erased(), field);
+    forbidden(tokens.credentials(id), field);
+    forbidden(tokens.late_uses(&LateUseFilter::new()), field);
     forbidden(tokens.get(id), field);
     forbidden(tokens.list(&filter), field);
     forbidden(tokens.count(&filter), field);
@@ -433,4 +439,22 @@ fn manager_who_lost_the_new_secret_can_ask_again() {
     let tokens = tracker.tokens().on_behalf_of(&old).unwrap();
     let again = tokens.rotate(old.credential_id(), Rotation::until_first_use()).unwrap();
     assert!(accepted(&tracker, &again) && !accepted(&tracker, &lost));
+}
+
+#[test]
+fn owner_of_a_stronger_token_cannot_be_erased_and_others_can() {
+    let (tracker, _clock) = in_memory();
+    let manager = manager(&tracker);
+    let identity = identity(&tracker, &manager);
+    let tokens = tracker.tokens().on_behalf_of(&identity).unwrap();
+    let weak = tracker.tokens().issue(small("root", "weak")).unwrap();
+    let strong = NewToken::opaque("root", "strong").scope("*").expires_in(HOUR);
+    let strong = tracker.tokens().issue(strong).unwrap();
+    let before = tracker.tokens().audit(&AuditFilter::new()).unwrap();
+    forbidden(tokens.erase_owner("root"), Some("scopes"));
+    assert!(accepted(&tracker, &weak) && accepted(&tracker, &strong), "nothing half done");
+    assert_eq!(tracker.tokens().audit(&AuditFilter::new()).unwrap(), before);
+    tracker.tokens().issue(small("bob", "weak")).unwrap();
+    assert_eq!(tokens.erase_owner("bob").unwrap().tokens.len(), 1);
+    assert_eq!(tokens.erase_owner("alice").unwrap().tokens, [manager.token.id], "his own");
 }
