@@ -231,7 +231,7 @@ pub(super) fn free_name(
         let message = "the `name` is taken by a living token of this owner";
         return Err(Error::new(ErrorKind::AlreadyExists, message).naming("name").into());
     }
-    other.state = TokenState::MarkedExpired;
+    other.state = other.state.marked_expired();
     catalogue.replace(&other)?;
     Ok(Some(namesake))
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use token_tracker::{
     AuthRequest, Clock, DenialReason, ErrorKind, JwtIssuer, NewToken, Outside, Restrictions,
-    Revoked, TokenStatus, TokenTracker, TokenUpdate,
+    Revoked, TokenFilter, TokenStatus, TokenTracker, TokenUpdate,
 };
 
 use crate::support::{
@@ -194,6 +194,57 @@ fn long_stream_can_ask_whether_its_token_still_holds() {
     assert!(tracker.still_holds(access.identity()).unwrap());
     clock.advance(Duration::from_secs(600));
     assert!(!tracker.still_holds(access.identity()).unwrap());
+}
+
+#[test]
+fn suspension_lasts_until_it_is_ended_whatever_becomes_of_the_expiry() {
+    type End = fn(&TokenTracker, &NewToken);
+    let marked: End = |tracker, _| assert_eq!(tracker.tokens().mark_expired().unwrap(), 1);
+    let name_taken: End = |tracker, new| drop(tracker.tokens().issue(new.clone()).unwrap());
+    let not_marked: End = |_, _| {};
+    for end in [marked, name_taken, not_marked] {
+        for suspended_first in [true, false] {
+            let (tracker, clock) = in_memory();
+            let (tokens, minute) = (tracker.tokens(), Duration::from_secs(60));
+            let new = NewToken::opaque("alice", "laptop").expires_in(minute);
+            let issued = tokens.issue(new.clone()).unwrap();
+            let id = issued.token.id;
+            let suspend = || assert!(tokens.suspend(id).is_ok());
+            if suspended_first {
+                suspend();
+            }
+            clock.advance(minute);
+            end(&tracker, &new);
+            if !suspended_first {
+                suspend();
+            }
+            assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Expired);
+            let expired = TokenFilter::new().status(TokenStatus::Expired);
+            assert_eq!(tokens.count(&expired).unwrap(), 1);
+
+            let update = TokenUpdate::new().name("again").expires_at(None);
+            assert_eq!(tokens.update(id, update).unwrap().status, TokenStatus::Suspended);
+            assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Suspended);
+            assert_eq!(tokens.resume(id).unwrap().status, TokenStatus::Active);
+            assert!(accepted(&tracker, &issued));
+        }
+    }
+}
+
+#[test]
+fn suspension_that_is_ended_after_the_expiry_brings_nothing_back_but_with_another_expiry() {
+    let (tracker, clock) = in_memory();
+    let new = NewToken::opaque("alice", "laptop").expires_in(Duration::from_secs(60));
+    let issued = tracker.tokens().issue(new).unwrap();
+    let id = issued.token.id;
+    tracker.tokens().suspend(id).unwrap();
+    clock.advance(Duration::from_secs(60));
+    tracker.tokens().mark_expired().unwrap();
+    assert_eq!(tracker.tokens().resume(id).unwrap().status, TokenStatus::Expired);
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Expired);
+    let update = TokenUpdate::new().expires_at(None);
+    assert_eq!(tracker.tokens().update(id, update).unwrap().status, TokenStatus::Active);
+    assert!(accepted(&tracker, &issued));
 }
 
 #[test]
