@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use token_tracker::{
-    AuthRequest, Clock, DenialReason, ErrorKind, JwtIssuer, NewToken, Outside, Restrictions,
-    Revoked, TokenFilter, TokenStatus, TokenTracker, TokenUpdate,
+    Algorithm, AuthRequest, Clock, DenialReason, ErrorKind, JwtIssuer, JwtKey, NewToken, Outside,
+    Restrictions, Revoked, TokenFilter, TokenStatus, TokenTracker, TokenUpdate,
 };
 
 use crate::support::{
@@ -263,6 +263,21 @@ fn token_that_was_refused_does_not_hold_whether_it_is_cached_or_not() {
     }
     clock.advance(Duration::from_secs(60));
     assert!(tracker.still_holds(held.identity()).unwrap());
+}
+
+#[test]
+fn token_holds_no_longer_than_the_overlap_of_its_replaced_key() {
+    let (tracker, clock) = in_memory();
+    let issued = jwt(&tracker, "stream");
+    let overlap = Duration::from_secs(60);
+    let other = JwtKey::hmac(Algorithm::Hs256, &[9; 32]).unwrap();
+    tracker.replace_keys("", other.into(), overlap).unwrap();
+    let held = access(&tracker, &issued);
+    clock.advance(overlap - Duration::from_micros(1));
+    assert!(tracker.still_holds(held.identity()).unwrap());
+    clock.advance(Duration::from_micros(1));
+    assert!(!tracker.still_holds(held.identity()).unwrap());
+    assert!(!accepted(&tracker, &issued));
 }
 
 #[test]
