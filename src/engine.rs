@@ -29,7 +29,7 @@ use crate::jwt::{Issuers, KeySet};
 use crate::limiter::Limiter;
 use crate::opaque::OpaquePrefix;
 use crate::path_filter::PathFilter;
-use crate::policy::judge;
+use crate::policy::{judge, judge_token};
 use crate::queue::Queue;
 use crate::reason::DenialReason;
 use crate::refusal::{AuthError, Unavailable};
@@ -351,18 +351,24 @@ impl Engine {
     }
 
     pub(crate) fn still_holds(&self, identity: &Identity) -> Result<bool, Unavailable> {
-        let now = self.moment();
-        if identity.grant.ends_at.is_some_and(|ends_at| now.wall >= ends_at) {
+        let (now, grant) = (self.moment(), &identity.grant);
+        if grant.ends_at.is_some_and(|ends_at| now.wall >= ends_at)
+            || !grant.terms.key_holds(now.wall)
+        {
             return Ok(false);
         }
-        if self.follower.is_fresh(now.monotonic, BOUND) && identity.grant.live.is_current() {
-            return Ok(!identity.grant.standing.is_over(now.wall));
+        let fresh = self.follower.is_fresh(now.monotonic, BOUND);
+        // The file knows nothing of one that was passed.
+        if !identity.is_tracked() || (fresh && grant.live.is_current()) {
+            return Ok(judge_token(grant, now.wall).is_ok());
         }
-        let credential = identity.grant.standing.id;
+        let credential = grant.standing.id;
         let found = self.store.read(|reader| reader.catalogue().authority_of(credential));
         let found = found.map_err(|failure| Unavailable::new(to_error(failure)))?;
         Ok(found.is_some_and(|found| {
+            let not_before = found.restrictions.and_then(|restrictions| restrictions.not_before);
             found.state.status(found.expires_at, now.wall) == TokenStatus::Active
+                && not_before.is_none_or(|not_before| now.wall >= not_before.into())
                 && !found.standing.is_over(now.wall)
                 && !self.cache.refused(found.id, found.generation)
         }))

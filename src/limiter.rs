@@ -63,10 +63,11 @@ impl Limiter {
 
     /// Takes out what was leased and not granted, of all tokens, to be put back into the file.
     pub(crate) fn drain(&self) -> Vec<(TokenId, Period, Holding)> {
-        let meters = self.meters.lock();
-        let meters: Vec<_> =
-            meters.by_token.iter().map(|(token, meter)| (*token, Arc::clone(meter))).collect();
-        let drained = meters.into_iter().flat_map(|(token, meter)| {
+        let all: Vec<_> = {
+            let meters = self.meters.lock();
+            meters.by_token.iter().map(|(token, meter)| (*token, Arc::clone(meter))).collect()
+        };
+        let drained = all.into_iter().flat_map(|(token, meter)| {
             let held = meter.drain().into_iter();
             held.map(move |(period, holding)| (token, period, holding))
         });

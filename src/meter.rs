@@ -160,8 +160,9 @@ impl Meter {
         let mut cells = self.cells.lock();
         cells.bucket = Bucket::default();
         cells.bucket_serial.step();
-        for (period, resets) in resets {
-            cells.counts[period.place()].reset(*resets);
+        for period in Period::ALL {
+            let reset = resets.iter().find(|(reset, _)| *reset == period);
+            cells.counts[period.place()].reset(reset.map(|(_, resets)| *resets));
         }
     }
 

@@ -83,12 +83,14 @@ impl FromStr for Network {
     }
 }
 
-/// The address is read by the standard library, which refuses leading zeros: some read those as octal.
+/// The address is read by the standard library, which refuses leading zeros: some read those as octal. The length may
+/// have none either.
 fn parse(text: &str) -> Option<IpNet> {
     let Some((address, prefix)) = text.split_once('/') else {
         return Some(IpNet::from(text.parse::<IpAddr>().ok()?.to_canonical()));
     };
-    let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit()) && prefix.len() <= 3;
+    let is_number = prefix.bytes().all(|byte| byte.is_ascii_digit())
+        && (prefix.len() == 1 || !prefix.starts_with('0'));
     let prefix = prefix.parse().ok().filter(|_| is_number)?;
     IpNet::new(address.parse().ok()?, prefix).ok()
 }
@@ -174,6 +176,9 @@ mod tests {
             &["10.0.0.0/"],
             &["10.0.0.0/-1"],
             &["010.0.0.0/8"],
+            &["10.0.0.0/08"],
+            &["10.0.0.0/00"],
+            &["192.0.2.7/032"],
             &["10.0.0/8"],
             &["localhost"],
             &[""],

@@ -34,7 +34,9 @@ fn judge_state(grant: &Grant, now: Timestamp) -> Result<(), DenialReason> {
     match grant.state {
         TokenState::Revoked => return Err(DenialReason::Revoked),
         _ if grant.standing.is_over(now) => return Err(DenialReason::CredentialRetired),
-        TokenState::MarkedExpired => return Err(DenialReason::Expired),
+        TokenState::MarkedExpired | TokenState::ExpiredSuspended => {
+            return Err(DenialReason::Expired);
+        }
         TokenState::Active | TokenState::Suspended => {}
     }
     if grant.ends_at.is_some_and(|ends_at| now >= ends_at) {

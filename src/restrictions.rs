@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::bounds::check_text;
 use crate::error::Error;
@@ -35,7 +36,7 @@ pub struct Restrictions {
     /// The networks that its client may come from, 1 to 64 that do not overlap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub networks: Option<Vec<Network>>,
-    /// From when on it can be used.
+    /// From when on it can be used: in the years 0 to 9999, with an offset of whole minutes.
     #[serde(skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     pub not_before: Option<OffsetDateTime>,
     /// How much it may do.
@@ -55,6 +56,10 @@ impl Restrictions {
     pub(crate) fn check(&self) -> Result<(), Error> {
         if let Some(resource) = &self.resource {
             check_text("resource", resource, 1, 512)?;
+        }
+        if self.not_before.is_some_and(|not_before| not_before.format(&Rfc3339).is_err()) {
+            let message = "must be in the years 0 to 9999, with an offset of whole minutes";
+            return Err(Error::invalid("not_before", message));
         }
         self.networks.as_deref().map_or(Ok(()), check_networks)?;
         self.quota.map_or(Ok(()), |quota| quota.check())

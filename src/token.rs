@@ -148,6 +148,8 @@ pub(crate) enum TokenState {
     Suspended,
     Revoked,
     MarkedExpired,
+    /// Marked expired, and suspended before or since.
+    ExpiredSuspended,
 }
 
 impl TokenState {
@@ -157,6 +159,7 @@ impl TokenState {
             Self::Suspended => 1,
             Self::Revoked => 2,
             Self::MarkedExpired => 3,
+            Self::ExpiredSuspended => 4,
         }
     }
 
@@ -167,19 +170,53 @@ impl TokenState {
             Self::Suspended => "suspended",
             Self::Revoked => "revoked",
             Self::MarkedExpired => "expired",
+            Self::ExpiredSuspended => "expired_suspended",
         }
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        [Self::Active, Self::Suspended, Self::Revoked, Self::MarkedExpired]
+        [Self::Active, Self::Suspended, Self::Revoked, Self::MarkedExpired, Self::ExpiredSuspended]
             .into_iter()
             .find(|state| state.code() == code)
+    }
+
+    pub(crate) fn marked_expired(self) -> Self {
+        match self {
+            Self::Active => Self::MarkedExpired,
+            Self::Suspended => Self::ExpiredSuspended,
+            other => other,
+        }
+    }
+
+    /// Alive again, with another expiry: a suspension lasts until it is ended.
+    pub(crate) fn revived(self) -> Self {
+        match self {
+            Self::MarkedExpired => Self::Active,
+            Self::ExpiredSuspended => Self::Suspended,
+            other => other,
+        }
+    }
+
+    pub(crate) fn suspended(self) -> Self {
+        match self {
+            Self::Active => Self::Suspended,
+            Self::MarkedExpired => Self::ExpiredSuspended,
+            other => other,
+        }
+    }
+
+    pub(crate) fn resumed(self) -> Self {
+        match self {
+            Self::Suspended => Self::Active,
+            Self::ExpiredSuspended => Self::MarkedExpired,
+            other => other,
+        }
     }
 
     pub(crate) fn status(self, expires_at: Option<Timestamp>, now: Timestamp) -> TokenStatus {
         match self {
             Self::Revoked => TokenStatus::Revoked,
-            Self::MarkedExpired => TokenStatus::Expired,
+            Self::MarkedExpired | Self::ExpiredSuspended => TokenStatus::Expired,
             _ if expires_at.is_some_and(|expires_at| now >= expires_at) => TokenStatus::Expired,
             Self::Suspended => TokenStatus::Suspended,
             Self::Active => TokenStatus::Active,
@@ -297,5 +334,6 @@ mod tests {
         assert_eq!(TokenState::Suspended.status(future, NOW), TokenStatus::Suspended);
         assert_eq!(TokenState::Active.status(future, NOW), TokenStatus::Active);
         assert_eq!(TokenState::MarkedExpired.status(future, NOW), TokenStatus::Expired);
+        assert_eq!(TokenState::ExpiredSuspended.status(future, NOW), TokenStatus::Expired);
     }
 }

@@ -32,7 +32,7 @@ pub use mass::{MassRevocation, Preview};
 /// next call, whatever is cached. Every other process on the file follows within 250 ms.
 ///
 /// # Errors
-/// Each call fails with `Closed` once the tracker is closed, and with `Storage` or `Busy` where the file
+/// Each change fails with `Closed` once the tracker is closed, and each call with `Storage` or `Busy` where the file
 /// cannot be read or written. The kind is `NotDurable` where a refusal is in force in this process and
 /// could not be stored, and where it is unknown whether a change was: the call is to be repeated.
 #[derive(Clone)]

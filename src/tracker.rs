@@ -223,6 +223,9 @@ impl TokenTracker {
     /// * are not known by a JWT that could be good again without them: the `exp` of each must be known and over for a
     ///   day. One without `exp`, and one that was registered, is remembered for ever.
     ///
+    /// Of living tokens it removes the [credentials](Tokens::credentials) that were rotated out as long ago, and were
+    /// not asked for since, by the same rule for those that are JWTs.
+    ///
     /// A census that finds nothing reads the row of each token, a thousand to a transaction, and writes nothing.
     ///
     /// ```

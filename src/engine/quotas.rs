@@ -58,29 +58,35 @@ impl Engine {
 
     pub(super) fn lease_and_decide(
         &self,
-        grant: Arc<Grant>,
+        mut grant: Arc<Grant>,
         request: &AuthRequest<'_>,
-        now: Moment,
+        mut now: Moment,
     ) -> Result<Access, AuthError> {
-        let was_current = grant.live.is_current();
-        match self.weigh_and_lease(&grant, request, now)? {
-            // Revoked, perhaps, while the file was waited for: that can take as long as somebody else holds it.
-            Ok(Some(reservation)) if was_current && !grant.live.is_current() => {
-                reservation.settle(0);
-                self.decide_anew(request)
+        for _ in 0..MAX_LEASES {
+            if let Some(verdict) = self.weigh(&grant, request, now) {
+                return self.decide(grant, request, now, verdict);
             }
-            verdict => self.decide(grant, request, now, verdict),
+            match self.lease_and_weigh(&grant, request, now)? {
+                // Revoked, perhaps, while the file was waited for: that can take as long as somebody else holds it.
+                // One that was not current before is told of no change.
+                Ok(Some(reservation)) if !grant.live.is_current() => reservation.settle(0),
+                verdict => return self.decide(grant, request, now, verdict),
+            }
+            now = self.moment();
+            grant = self.look_up_again(request, now)?;
         }
+        let message = "the token changes faster than its quota can be leased";
+        Err(Unavailable::new(Error::new(ErrorKind::Busy, message)).into())
     }
 
-    fn decide_anew(&self, request: &AuthRequest<'_>) -> Result<Access, AuthError> {
-        let now = self.moment();
+    fn look_up_again(
+        &self,
+        request: &AuthRequest<'_>,
+        now: Moment,
+    ) -> Result<Arc<Grant>, AuthError> {
         let token = self.presentable(request).map_err(|reason| self.stranger(reason))?;
         match self.look_up(token, now) {
-            Ok(Sight::Known(grant)) => {
-                let verdict = self.weigh_and_lease(&grant, request, now)?;
-                self.decide(grant, request, now, verdict)
-            }
+            Ok(Sight::Known(grant)) => Ok(grant),
             Ok(Sight::Stranger(reason)) => Err(self.stranger(reason)),
             Ok(Sight::Adoptable(_) | Sight::Passed(_)) => {
                 Err(self.stranger(DenialReason::UnknownToken))
@@ -89,16 +95,13 @@ impl Engine {
         }
     }
 
-    /// The judgement, from memory or with units out of the file.
-    fn weigh_and_lease(
+    /// The judgement, with units out of the file.
+    fn lease_and_weigh(
         &self,
         grant: &Grant,
         request: &AuthRequest<'_>,
         now: Moment,
     ) -> Result<Verdict, Unavailable> {
-        if let Some(verdict) = self.weigh(grant, request, now) {
-            return Ok(verdict);
-        }
         let Some((meter, quota)) = grant.metered() else { return Ok(Ok(None)) };
         let (token, meter, quota) = (grant.id, Arc::clone(meter), *quota);
         let (units, instants) = (request.facts.units(), now.instants());

@@ -120,9 +120,11 @@ impl Count {
         self.seen.iter_mut().for_each(|seen| seen.is_old = true);
     }
 
-    /// The file was set to nothing, so often by now: what is here may be of before that.
-    pub(super) fn reset(&mut self, resets: i64) {
-        if self.seen.is_none_or(|seen| seen.resets != resets) {
+    /// The file was set to nothing, so often by now: what is here may be of before that. `None` where the file had
+    /// nothing: whatever is known of it is newer.
+    pub(super) fn reset(&mut self, resets: Option<i64>) {
+        let seen = self.seen.map(|seen| seen.resets);
+        if seen.is_none() || resets.is_some_and(|resets| seen != Some(resets)) {
             self.forget();
         }
     }

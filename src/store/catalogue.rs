@@ -81,7 +81,7 @@ const LIVING_OF_ISSUER: &str =
     WHERE issuer = ?1 AND jti IS NOT NULL AND credentials.state < 2 AND tokens.state IN (0, 1)
         AND (tokens.expires_at IS NULL OR tokens.expires_at > ?2)";
 const NAMESAKE: &str = "SELECT id FROM tokens WHERE owner = ?1 AND name = ?2 AND state IN (0, 1)";
-const EXPIRE_DUE: &str = "UPDATE tokens SET state = 3 WHERE id IN
+const EXPIRE_DUE: &str = "UPDATE tokens SET state = iif(state = 1, 4, 3) WHERE id IN
     (SELECT id FROM tokens WHERE state IN (0, 1) AND expires_at <= ?1 LIMIT ?2) RETURNING id";
 const INSERT: &str = "INSERT INTO tokens
     (owner, name, kind, state, description, tags, scopes, restrictions, metadata, fragment, created_at,

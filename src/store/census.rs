@@ -1,4 +1,5 @@
-//! A walk over all tokens by their numbers: who is dormant, whose time is nearly over, and who can go.
+//! A walk over all tokens by their numbers: who is dormant, whose time is nearly over, and who can go. Then over what
+//! they are and were known by.
 
 mod sweeps;
 
@@ -18,13 +19,10 @@ use sweeps::{ADDRESSES, HEADS, LATE_USES, QUOTAS};
 const STEP: i64 = 1_000;
 
 /// Dead tokens that one step removes, a dozen statements each, with so many credentials, and the sums of them that it
-/// looks for.
+/// looks for. As many credentials of living ones.
 const MOST_REMOVED: usize = 128;
 const MOST_CREDENTIALS: usize = 1_024;
 const LOOK_UPS: usize = 4_096;
-
-/// Credentials that one step looks at, all of which may go.
-const CREDENTIALS_A_STEP: i64 = 256;
 
 /// How long the own expiry of a JWT must be over: leeway is no more than five minutes.
 const DAY: i64 = 86_400_000_000;
@@ -58,7 +56,7 @@ pub(crate) struct Place {
     after: i64,
 }
 
-/// What is walked over, in this order: tokens, and then what may refer to none.
+/// What is walked over, in this order: tokens, their credentials, and then what may refer to none.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Table {
     Tokens,
@@ -97,6 +95,25 @@ const CAN_GO: &str = "SELECT id FROM tokens NOT INDEXED
         AND NOT EXISTS (SELECT 1 FROM usage_heads JOIN usage_log ON usage_log.id = last_id
             WHERE usage_heads.token_id = tokens.id)
     ORDER BY id LIMIT :most";
+/// Of a living token, retired and not asked for since daily sums begin, and no JWT that could be taken for one that
+/// nobody knows. Where there is one that was not used yet, all stay: it has to be known whose place it takes.
+const CREDENTIALS_CAN_GO: &str =
+    "SELECT credentials.id, token_id FROM credentials NOT INDEXED CROSS JOIN tokens ON tokens.id = token_id
+    WHERE credentials.id > :after AND credentials.id <= :end AND tokens.state IN (0, 1)
+        AND (credentials.state = 3 OR (credentials.state = 2 AND ends_at <= :now))
+        AND coalesce(retired_at, ends_at) < :daily
+        AND (jti IS NULL OR credentials.expires_at <= :now - :day)
+        AND NOT EXISTS (SELECT 1 FROM late_uses
+            WHERE credential_id = credentials.id AND last_at >= :daily)
+        AND NOT EXISTS (SELECT 1 FROM credentials AS new
+            WHERE new.token_id = credentials.token_id AND new.state = 1)
+    ORDER BY credentials.id LIMIT :most";
+const CREDENTIALS_PAGE: &str =
+    "SELECT max(id) FROM (SELECT id FROM credentials WHERE id > ?1 ORDER BY id LIMIT ?2)";
+/// What is known of a credential, and last the credential.
+const REMOVE_CREDENTIAL: [&str; 2] =
+    ["DELETE FROM late_uses WHERE credential_id = ?1", "DELETE FROM credentials WHERE id = ?1"];
+
 const DAYS: &str = "WITH RECURSIVE days (day) AS (SELECT min(day) FROM usage_daily UNION ALL
         SELECT (SELECT min(day) FROM usage_daily WHERE day > days.day) FROM days WHERE day IS NOT NULL)
     SELECT day FROM days WHERE day IS NOT NULL";
@@ -107,16 +124,6 @@ const HOURS: &str = "WITH RECURSIVE hours (hour) AS
     SELECT hour FROM hours WHERE hour IS NOT NULL";
 const SUM_OF_DAY: &str = "SELECT 1 FROM usage_daily WHERE day = ?1 AND token_id = ?2";
 const SUM_OF_HOUR: &str = "SELECT 1 FROM usage_hourly WHERE hour = ?1 AND token_id = ?2";
-
-/// Credentials that were replaced, and were not used since daily sums begin; none is a JWT that would be taken for
-/// one that nobody knows.
-const CREDENTIALS: &str = "SELECT max(id) FROM
-    (SELECT id FROM credentials WHERE id > ?1 ORDER BY id LIMIT ?2)";
-const FORGET_CREDENTIALS: &str = "DELETE FROM credentials WHERE id > :after AND id <= :end
-    AND ((state = 3 AND retired_at < :daily) OR (state = 2 AND ends_at < :daily))
-    AND (jti IS NULL OR expires_at <= :now - :day)
-    AND NOT EXISTS (SELECT 1 FROM late_uses WHERE credential_id = credentials.id AND last_at >= :daily)
-    RETURNING id, token_id";
 
 /// A token that is rotated each hour has thousands. Which of them go first does not matter: none is good any longer.
 const REMOVE_LATE_USES: &str = "DELETE FROM late_uses WHERE credential_id IN
@@ -165,7 +172,7 @@ pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> R
         Table::Quotas => (QUOTAS, Some(Table::Heads)),
         Table::Heads => (HEADS, None),
     };
-    let end = page_end(transaction, sweep.page, place.after, STEP)?;
+    let end = page_end(transaction, sweep.page, place.after)?;
     if let Some(end) = end {
         transaction.prepare_cached(sweep.forget)?.execute((place.after, end))?;
         if let Some(forget) = sweep.forget_old {
@@ -177,12 +184,12 @@ pub(super) fn step(transaction: &Connection, survey: &Survey, place: Place) -> R
     Ok(Census { next: same.or(next.map(Place::of)), ..Census::default() })
 }
 
-fn page_end(transaction: &Connection, sql: &str, after: i64, most: i64) -> Result<Option<i64>> {
-    Ok(transaction.prepare_cached(sql)?.query_row((after, most), |row| row.get(0))?)
+fn page_end(transaction: &Connection, sql: &str, after: i64) -> Result<Option<i64>> {
+    Ok(transaction.prepare_cached(sql)?.query_row((after, STEP), |row| row.get(0))?)
 }
 
 fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Census> {
-    let Some(page_end) = page_end(transaction, PAGE, after, STEP)? else {
+    let Some(page_end) = page_end(transaction, PAGE, after)? else {
         return Ok(Census { next: Some(Place::of(Table::Credentials)), ..Census::default() });
     };
     let (mut removed, mut end) = removable(transaction, &survey.horizons, (after, page_end))?;
@@ -199,24 +206,33 @@ fn tokens(transaction: &Connection, survey: &Survey, after: i64) -> Result<Censu
     Ok(census)
 }
 
-/// Removes old credentials of tokens that live on, each in the book.
+/// Removes what living tokens were known by, each in the audit. It was refused before and is afterwards: nobody has to learn of it.
 fn credentials(transaction: &Connection, horizons: &Horizons, after: i64) -> Result<Census> {
-    let Some(end) = page_end(transaction, CREDENTIALS, after, CREDENTIALS_A_STEP)? else {
+    let Some(page_end) = page_end(transaction, CREDENTIALS_PAGE, after)? else {
         return Ok(Census { next: Some(Place::of(Table::LateUses)), ..Census::default() });
     };
-    let mut statement = transaction.prepare_cached(FORGET_CREDENTIALS)?;
-    let mut rows = statement.query(named_params! {
-        ":after": after, ":end": end, ":now": horizons.now.as_micros(), ":day": DAY,
-        ":daily": horizons.daily.as_micros(),
-    })?;
-    let mut deeds = Vec::new();
-    while let Some(row) = rows.next()? {
-        let detail = serde_json::json!({ "credential": row.get::<_, i64>(0)? });
-        let deed = Deed::of(Act::Remove, TokenId::from_row(row.get(1)?));
-        deeds.push(deed.with(Some(detail.to_string())));
+    let mut statement = transaction.prepare_cached(CREDENTIALS_CAN_GO)?;
+    let found = statement.query_map(
+        named_params! {
+            ":after": after, ":end": page_end, ":now": horizons.now.as_micros(), ":day": DAY,
+            ":daily": horizons.daily.as_micros(), ":most": i64::try_from(MOST_REMOVED)?,
+        },
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let removable: Vec<(i64, i64)> = found.collect::<rusqlite::Result<_>>()?;
+    let mut deeds = Vec::with_capacity(removable.len());
+    for (credential, token) in &removable {
+        for statement in REMOVE_CREDENTIAL {
+            transaction.prepare_cached(statement)?.execute([credential])?;
+        }
+        let detail = serde_json::json!({ "credential": credential }).to_string();
+        deeds.push(Deed::of(Act::Remove, TokenId::from_row(*token)).with(Some(detail)));
     }
     Catalogue::new(transaction).enter(&deeds, &Behalf::default(), horizons.now)?;
-    Ok(Census { next: Some(Place { table: Table::Credentials, after: end }), ..Census::default() })
+    // Where there are as many as can be removed, there may be more.
+    let last = removable.last().filter(|_| removable.len() == MOST_REMOVED);
+    let next = Place { table: Table::Credentials, after: last.map_or(page_end, |(last, _)| *last) };
+    Ok(Census { next: Some(next), ..Census::default() })
 }
 
 /// The tokens of a page that can go, and up to where the page was looked at.

@@ -20,9 +20,9 @@ CREATE TABLE meta (
 INSERT INTO meta (key, value) VALUES ('last_use_tracked_since', NULL);
 
 -- One row a token. Times are microseconds since 1970 UTC. A revoked row stays as a tombstone.
--- state: 0 active, 1 suspended, 2 revoked, 3 marked expired. kind: 0 jwt, 1 legacy_jwt, 2 opaque. tags and scopes are
--- JSON lists, restrictions and metadata JSON objects. told_dormant is when it was told of as dormant, told_expiring the
--- expiry that was told of as near.
+-- state: 0 active, 1 suspended, 2 revoked, 3 marked expired, 4 marked expired and suspended. kind: 0 jwt,
+-- 1 legacy_jwt, 2 opaque. tags and scopes are JSON lists, restrictions and metadata JSON objects. told_dormant is when
+-- it was told of as dormant, told_expiring the expiry that was told of as near.
 CREATE TABLE tokens (
     id            INTEGER PRIMARY KEY AUTOINCREMENT,
     owner         TEXT NOT NULL,

@@ -92,7 +92,7 @@ impl TokenFilter {
         self
     }
 
-    /// Those with a credential, current or past, that was signed with the key of this `kid`. Keys without one are
+    /// Those with a credential, current or past as long as it is kept, that was signed with the key of this `kid`. Keys without one are
     /// not told apart, and a [registered](crate::Tokens::register) token's key is known where it
     /// [was said](crate::NewToken::signing_key).
     #[must_use]

@@ -8,6 +8,7 @@ use crate::engine::Newcomer;
 use crate::error::{Error, ErrorKind};
 use crate::jwt::Outside;
 use crate::store::{CredentialKey, NewCredential};
+use crate::timestamp::Timestamp;
 use crate::token::NewToken;
 
 /// How much of a `jti` goes into the name of an adopted token.
@@ -38,6 +39,9 @@ impl Tokens<'_> {
             expires_at: terms.expires_at,
             key: CredentialKey::Jwt { issuer: issuer.clone(), jti },
         };
+        if self.is_full(&issuer, most, &credential.key, now)? {
+            return Ok(false);
+        }
         let mut row = new_row(new, &credential, terms.expires_at, now);
         let trusted = self.trusted_now();
         let adopted = self.change(move |catalogue| {
@@ -47,15 +51,31 @@ impl Tokens<'_> {
             if catalogue.living_of_issuer(&issuer, now)? >= u64::from(most) {
                 return Ok(Changed::nothing(false));
             }
-            let namesakes = free_name(catalogue, &row, trusted)?;
+            let expired = free_name(catalogue, &row, trusted)?;
             row.id = catalogue.insert(&row, &credential)?;
             let deed = Deed::of(Act::Adopt, row.id).with(described(&row)?);
-            let changed = Changed::of(true, namesakes.clone()).expiring(&namesakes);
+            let changed = Changed::of(true, Vec::new()).expiring(expired);
             Ok(changed.with(Effect::Forgets(row.id)).noting(deed))
         });
         match adopted {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
             adopted => adopted,
         }
+    }
+
+    /// Whether there is no room for this one, so that whoever comes again and again keeps no writer busy.
+    fn is_full(
+        &self,
+        issuer: &str,
+        most: u32,
+        key: &CredentialKey,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        self.ask(|reader| {
+            let catalogue = reader.catalogue();
+            // In this order: the last that there was room for may be this one.
+            let is_full = catalogue.living_of_issuer(issuer, now)? >= u64::from(most);
+            Ok(is_full && catalogue.find(key)?.row.is_none())
+        })
     }
 }

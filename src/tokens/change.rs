@@ -42,9 +42,10 @@ impl<T> Changed<T> {
         Self { value, tokens, effect: Effect::None, deeds: Vec::new(), before: None }
     }
 
-    /// What becomes of a namesake whose name is taken.
-    pub(super) fn expiring(mut self, namesakes: &[TokenId]) -> Self {
-        self.deeds.extend(namesakes.iter().map(|namesake| Deed::of(Act::Expire, *namesake)));
+    /// With this token marked expired.
+    pub(super) fn expiring(mut self, token: Option<TokenId>) -> Self {
+        self.tokens.extend(token);
+        self.deeds.extend(token.map(|token| Deed::of(Act::Expire, token)));
         self
     }
 
@@ -202,29 +203,27 @@ pub(super) fn edit(
     }
     let before = row.clone();
     edit(&mut row);
-    let mut tokens = free_name(catalogue, &row, now)?;
+    let expired = free_name(catalogue, &row, now)?;
     catalogue.replace(&row)?;
-    let namesakes = tokens.clone();
-    tokens.push(id);
     let deed = Deed::of(act, id).with(difference(&before, &row)?);
-    let changed = Changed::of(row, tokens).expiring(&namesakes).noting(deed);
+    let changed = Changed::of(row, vec![id]).expiring(expired).noting(deed);
     Ok(Changed { before: Some(Box::new(before)), ..changed })
 }
 
 /// Sees to it that the name of a living row is its own. A namesake past its expiry is marked so, which
-/// frees the name; without a `now` that can be relied on, none is.
+/// frees the name, and returned; without a `now` that can be relied on, none is.
 pub(super) fn free_name(
     catalogue: &Catalogue<'_>,
     row: &TokenRow,
     now: Option<Timestamp>,
-) -> anyhow::Result<Vec<TokenId>> {
+) -> anyhow::Result<Option<TokenId>> {
     let living = matches!(row.state, TokenState::Active | TokenState::Suspended);
     let Some(namesake) = catalogue.living_namesake(&row.owner, &row.name)?.filter(|_| living)
     else {
-        return Ok(Vec::new());
+        return Ok(None);
     };
     if namesake == row.id {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let mut other = catalogue.find_id(namesake)?.row.ok_or_else(not_found)?;
     let is_past = |expires_at| now.is_some_and(|now| now >= expires_at);
@@ -232,9 +231,9 @@ pub(super) fn free_name(
         let message = "the `name` is taken by a living token of this owner";
         return Err(Error::new(ErrorKind::AlreadyExists, message).naming("name").into());
     }
-    other.state = TokenState::MarkedExpired;
+    other.state = other.state.marked_expired();
     catalogue.replace(&other)?;
-    Ok(vec![namesake])
+    Ok(Some(namesake))
 }
 
 pub(super) fn not_found() -> Error {

@@ -8,15 +8,17 @@ use crate::cache::Cache;
 use crate::error::{Error, ErrorKind};
 use crate::identity::Identity;
 use crate::scope::any_covers;
-use crate::store::{Catalogue, TokenRow};
+use crate::store::{Catalogue, TokenRow, to_error};
 use crate::timestamp::Timestamp;
-use crate::token::{TokenId, TokenStatus};
+use crate::token::{CredentialId, Phase, Standing, TokenId, TokenStatus};
 
 /// With which token its bearer acts, and what that takes.
 #[derive(Clone, Debug)]
 pub(super) struct Permit {
     token: TokenId,
-    /// When the credential ends that was presented.
+    /// The credential that was presented.
+    credential: CredentialId,
+    /// When it ends, by itself or with its token.
     ends_at: Option<Timestamp>,
     /// What the token must have.
     scope: Arc<str>,
@@ -25,19 +27,26 @@ pub(super) struct Permit {
 }
 
 /// The token that is acted with, as it is when the act is done.
-pub(super) struct Actor(TokenRow);
+pub(super) struct Actor {
+    row: TokenRow,
+    /// Whether the credential that was presented is on its way out, and the one after it used.
+    is_replaced: bool,
+}
 
 impl Tokens<'_> {
     /// The same catalogue, in the name of a token's bearer, who must have the
     /// [management scope](crate::Builder::management_scope).
     ///
     /// * Every act and every question is checked against the bearer's token as it is then, in the transaction of the
-    ///   act: one that is revoked, suspended, expired or has lost the management scope manages nothing any longer.
+    ///   act: one that is revoked, suspended, expired or has lost the management scope manages nothing any longer, nor does a
+    ///   credential that is retired.
     /// * Nobody gives more than he has. A token that is issued or registered, and one that is updated, resumed or
     ///   rotated, before and after, has no scope that the bearer's does not cover, is at least as restricted, and
-    ///   does not outlive it.
+    ///   does not outlive it, nor a credential that is on its way out. Each token has its quota for
+    ///   itself: two that have the bearer's do twice as much.
+    /// * A credential that was rotated out cannot rotate its own token, once the one after it is used.
     /// * Tokens of all owners can be managed. One that has more than the bearer's can be shown, suspended and
-    ///   revoked.
+    ///   revoked, and its owner not erased.
     ///
     /// The audit shows the bearer's token, and its owner as the actor unless [`Tokens::acting_as`] names somebody.
     /// Costs a look-up more for each call.
@@ -68,11 +77,11 @@ impl Tokens<'_> {
         if !identity.has_scope(&scope) {
             return Err(lacks_scope());
         }
-        let token = identity.token_id();
+        let (token, credential) = (identity.token_id(), identity.credential_id());
         let actor = self.behalf.actor.clone().or_else(|| Some(identity.owner().to_owned()));
         let behalf = Behalf { actor, token: Some(token), ..self.behalf.clone() };
-        let permit =
-            Permit { token, ends_at: identity.grant.ends_at, scope, refuses_itself: false };
+        let ends_at = identity.grant.ends_at;
+        let permit = Permit { token, credential, ends_at, scope, refuses_itself: false };
         Ok(Self { permit: Some(permit), ..self.for_reason(behalf) })
     }
 
@@ -88,6 +97,21 @@ impl Tokens<'_> {
     /// The bearer's own token, if he acts with one.
     pub(super) fn own(&self) -> Option<TokenId> {
         self.permit.as_ref().map(|permit| permit.token)
+    }
+
+    /// Whether a bearer has all that others of these tokens have.
+    pub(super) fn check_has(&self, tokens: &[TokenId]) -> Result<(), Error> {
+        let Some(permit) = &self.permit else { return Ok(()) };
+        let now = self.engine.now();
+        let checked = self.engine.store.ask(|reader| {
+            let catalogue = reader.catalogue();
+            let actor = permit.actor(&catalogue, &self.engine.cache, now)?;
+            for token in tokens.iter().filter(|token| **token != permit.token) {
+                catalogue.find_id(*token)?.row.map_or(Ok(()), |row| actor.contains(&row))?;
+            }
+            Ok(())
+        });
+        checked.map_err(to_error)
     }
 
     /// The same, for what belongs to an act that was permitted and ended the bearer's own token.
@@ -114,17 +138,19 @@ impl Permit {
                 && self.ends_at.is_none_or(|ends_at| now < ends_at)
                 && not_before.is_none_or(|not_before| now >= not_before)
         };
-        let mut row = found.row.filter(|row| !refused && good(row)).ok_or_else(|| {
-            forbidden("the token that is acted with is revoked, suspended or expired")
-        })?;
+        let dead =
+            || forbidden("the token that is acted with is revoked, suspended, expired or replaced");
+        let mut row = found.row.filter(|row| !refused && good(row)).ok_or_else(dead)?;
+        let living = catalogue.living_credentials(self.token)?;
+        let own = living.iter().find(|other| other.id == self.credential);
+        let own = own.filter(|own| !own.is_over(now)).ok_or_else(dead)?;
         if !any_covers(&row.scopes, &self.scope) {
             return Err(lacks_scope().into());
         }
-        row.expires_at = match (row.expires_at, self.ends_at) {
-            (Some(ours), Some(theirs)) => Some(ours.min(theirs)),
-            (ours, theirs) => ours.or(theirs),
-        };
-        Ok(Actor(row))
+        row.expires_at = [row.expires_at, self.ends_at, own.ends_at()].into_iter().flatten().min();
+        let is_current = |other: &Standing| other.phase == Phase::Current;
+        let is_replaced = own.phase == Phase::Outgoing && living.iter().any(is_current);
+        Ok(Actor { row, is_replaced })
     }
 }
 
@@ -139,8 +165,12 @@ impl Actor {
     ) -> anyhow::Result<()> {
         for deed in deeds.iter().filter(|deed| gives(deed.act)) {
             before.map_or(Ok(()), |row| self.contains(row))?;
-            if deed.act == Act::ResetQuota && deed.token == Some(self.0.id) {
+            let is_own = deed.token == Some(self.row.id);
+            if deed.act == Act::ResetQuota && is_own {
                 return Err(forbidden("nobody gives himself more of his quota").into());
+            }
+            if deed.act == Act::Rotate && is_own && self.is_replaced {
+                return Err(forbidden("the credential that is acted with was replaced").into());
             }
             if let Some(token) = deed.token
                 && let Some(row) = catalogue.find_id(token)?.row
@@ -153,7 +183,7 @@ impl Actor {
 
     /// Whether a token may do nothing that the actor's may not.
     fn contains(&self, row: &TokenRow) -> Result<(), Error> {
-        let Self(actor) = self;
+        let actor = &self.row;
         let more = |field: &'static str| {
             let message = format!("the `{field}` would be more than the token acted with has");
             Err(forbidden(message).naming(field))

@@ -41,8 +41,8 @@ impl Tokens<'_> {
                 if let Some(expires_at) = expiry {
                     row.expires_at = expires_at;
                     let alive = expires_at.is_none_or(|expires_at| now < expires_at);
-                    if row.state == TokenState::MarkedExpired && alive {
-                        row.state = TokenState::Active;
+                    if alive {
+                        row.state = row.state.revived();
                     }
                 }
                 apply(row, update);
@@ -73,7 +73,7 @@ impl Tokens<'_> {
         })
     }
 
-    /// Refuses a token until it is resumed, from the next call on.
+    /// Refuses a token until it is resumed, from the next call on, whatever becomes of its expiry meanwhile.
     ///
     /// # Errors
     /// `NotFound`; `Revoked`.
@@ -81,7 +81,7 @@ impl Tokens<'_> {
         let now = self.engine.now();
         let trusted = self.trusted_now();
         let row = self.refuse(id, TokenState::Suspended, move |catalogue| {
-            edit(catalogue, id, trusted, Act::Suspend, |row| row.state = TokenState::Suspended)
+            edit(catalogue, id, trusted, Act::Suspend, |row| row.state = row.state.suspended())
         })?;
         Ok(self.show(&row, now))
     }
@@ -98,9 +98,7 @@ impl Tokens<'_> {
         let trusted = self.trusted_now();
         let row = self.change(move |catalogue| {
             let resumed = edit(catalogue, id, trusted, Act::Resume, |row| {
-                if row.state == TokenState::Suspended {
-                    row.state = TokenState::Active;
-                }
+                row.state = row.state.resumed();
             })?;
             Ok(resumed.with(Effect::Lifts(id)))
         })?;

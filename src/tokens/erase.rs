@@ -53,7 +53,7 @@ impl Tokens<'_> {
     /// him in the [reason](Tokens::because).
     ///
     /// Interrupted, by an error or the end of the process, it is finished by calling it again. Of an owner that has
-    /// no tokens, or none any longer, only the audit is looked through: success, with nothing erased.
+    /// no tokens, or none any longer, only the audit is looked through, and has that entry where something was erased.
     ///
     /// What it does not reach: requests that are under way meanwhile, and those that another process lets through
     /// in the 250 ms before it learns of the revocation, are recorded with what their clients said, under the number
@@ -79,13 +79,17 @@ impl Tokens<'_> {
     /// ```
     ///
     /// # Errors
-    /// `InvalidInput` where the owner is `<erased>`. `NotDurable`, `Storage` or `Busy` where a step could not be
+    /// `InvalidInput` where the owner is `<erased>`. `Forbidden` where one of his tokens has more than that of a
+    /// [bearer](Tokens::on_behalf_of), before anything is done. `NotDurable`, `Storage` or `Busy` where a step could not be
     /// stored: those before it are done, and the call is to be repeated.
     pub fn erase_owner(&self, owner: &str) -> Result<Erased, Error> {
         if owner == ERASED {
             return Err(Error::invalid("owner", "must be somebody: use `sweep_erased`"));
         }
         self.check_permit()?;
+        if self.own().is_some() {
+            self.check_has(&self.owned(owner)?)?;
+        }
         // The bearer's own token may be among them.
         let this = self.permitted_before();
         let mut erased = Erased::default();
@@ -137,8 +141,8 @@ impl Tokens<'_> {
         for token in tokens {
             seen.push(self.forget_clients(*token, 0, erased)?);
         }
-        self.forget_deeds(owner, erased)?;
-        self.erase_rows(owner, erased)?;
+        let forgotten = self.forget_deeds(owner, erased)?;
+        self.erase_rows(owner, forgotten, erased)?;
         if !tokens.is_empty() {
             self.engine.queue.flush()?;
         }
@@ -169,27 +173,37 @@ impl Tokens<'_> {
         }
     }
 
-    fn forget_deeds(&self, owner: &str, erased: &mut Erased) -> Result<(), Error> {
+    /// Returns how often it was said what he did.
+    fn forget_deeds(&self, owner: &str, erased: &mut Erased) -> Result<u64, Error> {
         let name = owner.to_owned();
-        erased.audit_entries +=
+        let entries =
             self.step_by_step(0, move |catalogue, after| catalogue.erase_audit(&name, after))?;
+        erased.audit_entries += entries;
         let name = owner.to_owned();
-        self.step_by_step(0, move |catalogue, after| catalogue.erase_revoker(&name, after))?;
-        Ok(())
+        let revoked =
+            self.step_by_step(0, move |catalogue, after| catalogue.erase_revoker(&name, after))?;
+        Ok(entries + revoked)
     }
 
-    /// Last of all: by its owner a token is found again where something before this failed.
-    fn erase_rows(&self, owner: &str, erased: &mut Erased) -> Result<(), Error> {
+    /// Last of all: by its owner a token is found again where something before this failed. Who had none, and is
+    /// forgotten in the book all the same, is an entry too.
+    fn erase_rows(&self, owner: &str, forgotten: u64, erased: &mut Erased) -> Result<(), Error> {
         let unnamed = self.for_reason(unnamed(&self.behalf, owner));
         loop {
             let (name, before) = (owner.to_owned(), erased.tokens.len());
             let step = unnamed.change(move |catalogue| {
                 let tokens = catalogue.erase_tokens(&name)?;
                 let changed = Changed::of(tokens.clone(), tokens.clone());
-                if tokens.is_empty() || catalogue.has_revoked(&name)? {
+                let count = before + tokens.len();
+                let is_last = if tokens.is_empty() {
+                    count == 0 && forgotten > 0
+                } else {
+                    !catalogue.has_revoked(&name)?
+                };
+                if !is_last {
                     return Ok(changed);
                 }
-                let detail = serde_json::json!({ "tokens": before + tokens.len() });
+                let detail = serde_json::json!({ "tokens": count });
                 let deed = Deed { act: Act::Erase, token: None, detail: Some(detail.to_string()) };
                 Ok(changed.noting(deed))
             })?;

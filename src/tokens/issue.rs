@@ -122,13 +122,12 @@ impl Tokens<'_> {
                 let error = Error::new(ErrorKind::AlreadyExists, "the `jti` is known already");
                 return Err(error.naming("jti").into());
             }
-            let namesakes = free_name(catalogue, &row, trusted)?;
+            let expired = free_name(catalogue, &row, trusted)?;
             row.id = catalogue.insert(&row, &credential)?;
             row.credential = catalogue.newest_credential(row.id)?;
             let (deed, effect) =
                 (Deed::of(act, row.id).with(described(&row)?), Effect::Forgets(row.id));
-            let changed = Changed::of(row, namesakes.clone()).expiring(&namesakes);
-            Ok(changed.with(effect).noting(deed))
+            Ok(Changed::of(row, Vec::new()).expiring(expired).with(effect).noting(deed))
         })?;
         Ok(self.show(&row, now))
     }

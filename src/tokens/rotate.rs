@@ -73,7 +73,8 @@ impl Tokens<'_> {
         Err(Error::new(ErrorKind::Busy, "the token changes faster than it can be rotated"))
     }
 
-    /// All that a token was known by, newest first, at most the newest 1,000.
+    /// All that a token was known by, newest first, at most the newest 1,000. What was rotated out goes when it was
+    /// dead and unused for longer than daily sums are kept ([`upkeep`](crate::TokenTracker::upkeep)).
     ///
     /// # Errors
     /// `NotFound`.

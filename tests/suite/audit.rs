@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 use token_tracker::{
-    Act, AuditEntry, AuditFilter, Clock, ErrorKind, NewToken, Rotation, TokenTracker, TokenUpdate,
+    Act, AuditEntry, AuditFilter, Clock, ErrorKind, Issued, NewToken, Rotation, TokenId,
+    TokenTracker, TokenUpdate,
 };
 
 use crate::support::{Database, OWNER, in_memory, opaque};
@@ -186,4 +187,80 @@ fn times_in_the_details_are_rfc_3339() {
     assert_eq!(detail(&book[0])["ends_at"], text(1));
     assert_eq!(detail(&book[1]), json!({ "expires_at": [text(2), text(3)] }));
     assert_eq!(detail(&book[2])["expires_at"], text(2));
+}
+
+#[test]
+fn namesake_that_is_marked_expired_for_its_name_is_entered_in_the_same_transaction() {
+    type Take = fn(&TokenTracker, &Issued) -> TokenId;
+    let takes: [(Act, Take); 3] = [
+        (Act::Issue, |tracker, _| {
+            tracker
+                .tokens()
+                .acting_as("carol")
+                .issue(NewToken::opaque(OWNER, "n"))
+                .unwrap()
+                .token
+                .id
+        }),
+        (Act::Register, |tracker, _| {
+            let new = NewToken::legacy_jwt(OWNER, "n");
+            tracker.tokens().acting_as("carol").register(new, None, "jti-1").unwrap().id
+        }),
+        (Act::Update, |tracker, other| {
+            let update = TokenUpdate::new().name("n");
+            tracker.tokens().acting_as("carol").update(other.token.id, update).unwrap().id
+        }),
+    ];
+    for (act, take) in takes {
+        let (tracker, clock) = in_memory();
+        let short = |name: &str| NewToken::opaque(OWNER, name).expires_in(Duration::from_secs(5));
+        let other = tracker.tokens().issue(short("other")).unwrap();
+        clock.advance(Duration::from_secs(1));
+        let namesake = tracker.tokens().issue(short("n")).unwrap().token.id;
+        clock.advance(Duration::from_secs(5));
+        let before = entries(&tracker, &AuditFilter::new()).len();
+        let taker = take(&tracker, &other);
+        let book = entries(&tracker, &AuditFilter::new());
+        assert_eq!(book.len(), before + 2);
+        let entered: Vec<_> =
+            book[..2].iter().map(|entry| (entry.act, entry.token_id.unwrap())).collect();
+        assert_eq!(entered, [(act, taker), (Act::Expire, namesake)]);
+        assert_eq!((book[1].at, book[1].actor.as_deref()), (clock.now(), Some("carol")));
+        assert_eq!(book[1].detail, None);
+    }
+}
+
+#[test]
+fn token_that_comes_back_to_its_name_marks_who_took_it_and_has_that_entered() {
+    let (tracker, clock) = in_memory();
+    let five = Duration::from_secs(5);
+    let short = || tracker.tokens().issue(NewToken::opaque(OWNER, "n").expires_in(five)).unwrap();
+    let first = short().token.id;
+    clock.advance(five);
+    let second = short().token.id;
+    clock.advance(five);
+    tracker.tokens().update(first, TokenUpdate::new().expires_at(None)).unwrap();
+    let book = entries(&tracker, &AuditFilter::new());
+    let entered: Vec<_> = book.iter().map(|entry| (entry.act, entry.token_id.unwrap())).collect();
+    let expected = [
+        (Act::Update, first),
+        (Act::Expire, second),
+        (Act::Issue, second),
+        (Act::Expire, first),
+        (Act::Issue, first),
+    ];
+    assert_eq!(entered, expected);
+}
+
+#[test]
+fn erasing_who_has_no_tokens_and_did_something_is_an_entry() {
+    let (tracker, _clock) = in_memory();
+    tracker.tokens().acting_as("carol").issue(NewToken::opaque(OWNER, "laptop")).unwrap();
+    let erased = tracker.tokens().acting_as("dave").erase_owner("carol").unwrap();
+    assert_eq!(erased.audit_entries, 1);
+    let newest = entries(&tracker, &AuditFilter::new()).remove(0);
+    assert_eq!((newest.act, newest.actor.as_deref()), (Act::Erase, Some("dave")));
+    assert_eq!(detail(&newest), json!({"tokens": 0}));
+    tracker.tokens().acting_as("dave").erase_owner("carol").unwrap();
+    assert_eq!(entries(&tracker, &AuditFilter::new()).len(), 2, "nothing was erased");
 }

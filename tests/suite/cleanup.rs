@@ -6,9 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use token_tracker::{
-    Act, Algorithm, AuditFilter, AuthError, AuthRequest, Builder, Clock, DenialReason, Issued,
-    JwtIssuer, JwtKey, ManualClock, NewToken, Outside, TokenFilter, TokenId, TokenTracker,
-    TokenUpdate, Usage,
+    Act, Algorithm, AuditFilter, AuthError, AuthRequest, Builder, Clock, CredentialId,
+    DenialReason, ErrorKind, Issued, JwtIssuer, JwtKey, ManualClock, NewToken, Outside, Rotation,
+    TokenFilter, TokenId, TokenTracker, TokenUpdate, Usage,
 };
 
 use crate::support::{
@@ -363,6 +363,149 @@ fn census_of_a_catalogue_in_memory_leaves_the_cache_right() {
     assert_eq!(denied(&tracker, &dead.secret).reason(), DenialReason::UnknownToken);
 }
 
+/// The credentials of a token, oldest first.
+fn credentials(tracker: &TokenTracker, id: TokenId) -> Vec<CredentialId> {
+    tracker.upkeep().unwrap();
+    let credentials = tracker.tokens().credentials(id).unwrap();
+    credentials.iter().rev().map(|credential| credential.id).collect()
+}
+
+/// The number of the credential that a secret is.
+fn number(tracker: &TokenTracker, issued: &Issued) -> CredentialId {
+    access(tracker, issued).identity().credential_id()
+}
+
+/// Another secret for a token, used once.
+fn rotated(tracker: &TokenTracker, issued: &Issued, rotation: Rotation) -> Issued {
+    let new = tracker.tokens().rotate(number(tracker, issued), rotation).unwrap();
+    assert!(accepted(tracker, &new));
+    new
+}
+
+#[test]
+fn what_was_rotated_out_goes_when_it_was_dead_for_longer_than_daily_sums_are_kept() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let first = opaque(&tracker, "laptop");
+    let id = first.token.id;
+    let second = rotated(&tracker, &first, Rotation::until_first_use());
+    clock.advance(DAY);
+    let all = [first.token.credential_id, number(&tracker, &second)];
+    let third = rotated(&tracker, &second, Rotation::within(DAY));
+    let all = [all[0], all[1], number(&tracker, &third)];
+    clock.advance(9 * DAY);
+    assert_eq!(credentials(&tracker, id), all, "dead for as long as sums are kept");
+    clock.advance(MICROSECOND);
+    assert_eq!(credentials(&tracker, id), all[1..]);
+    // The deadline of the second passed, and nobody marked it.
+    assert_eq!(database.number("SELECT state FROM credentials WHERE id = 2"), 2);
+    clock.advance(2 * DAY - MICROSECOND);
+    assert_eq!(credentials(&tracker, id), all[1..]);
+    clock.advance(MICROSECOND);
+    assert_eq!(credentials(&tracker, id), all[2..]);
+    clock.advance(1_000 * DAY);
+    assert_eq!(credentials(&tracker, id), all[2..], "what lives stays");
+    assert!(accepted(&tracker, &third));
+    for dead in [&first, &second] {
+        assert_eq!(denied(&tracker, &dead.secret).status(), 401);
+    }
+    let error = tracker.tokens().rotate(all[0], Rotation::until_first_use()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    let fourth = rotated(&tracker, &third, Rotation::until_first_use());
+    assert!(number(&tracker, &fourth) > all[2], "no number is used again");
+    assert_eq!(tracker.verify().unwrap().problems, [""; 0]);
+}
+
+#[test]
+fn what_was_rotated_out_and_is_asked_for_stays_until_that_is_as_long_ago() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let old = opaque(&tracker, "laptop");
+    let new = rotated(&tracker, &old, Rotation::until_first_use());
+    clock.advance(8 * DAY);
+    assert_eq!(denied(&tracker, &old.secret).reason(), DenialReason::CredentialRetired);
+    tracker.flush().unwrap();
+    let all = [old.token.credential_id, number(&tracker, &new)];
+    clock.advance(10 * DAY);
+    assert_eq!(credentials(&tracker, old.token.id), all);
+    assert_eq!(database.number("SELECT count(*) FROM late_uses"), 1);
+    clock.advance(MICROSECOND);
+    assert_eq!(credentials(&tracker, old.token.id), all[1..]);
+    assert_eq!(database.number("SELECT count(*) FROM late_uses"), 0);
+    assert!(accepted(&tracker, &new));
+}
+
+#[test]
+fn jwt_that_was_rotated_out_goes_when_its_own_expiry_is_known_and_over_for_a_day() {
+    let (builder, clock) = builder();
+    let tracker = short(builder).in_memory().unwrap();
+    let long = NewToken::jwt(OWNER, "long").expires_in(100 * DAY);
+    let long = tracker.tokens().issue(long).unwrap();
+    let never = TokenUpdate::new().expires_at(None);
+    tracker.tokens().update(long.token.id, never).unwrap();
+    let endless = jwt(&tracker, "endless");
+    let registered = NewToken::legacy_jwt(OWNER, "registered").expires_in(DAY);
+    let registered = tracker.tokens().register(registered, None, "elsewhere").unwrap();
+    let never = TokenUpdate::new().expires_at(None);
+    tracker.tokens().update(registered.id, never).unwrap();
+    for named in [long.token.credential_id, endless.token.credential_id, registered.credential_id] {
+        let new = tracker.tokens().rotate(named, Rotation::until_first_use()).unwrap();
+        assert!(accepted(&tracker, &new));
+    }
+    let count = |id| credentials(&tracker, id).len();
+    clock.advance(101 * DAY - MICROSECOND);
+    assert_eq!(count(long.token.id), 2, "over for less than a day");
+    clock.advance(MICROSECOND);
+    assert_eq!(count(long.token.id), 1);
+    clock.advance(3_000 * DAY);
+    assert_eq!((count(endless.token.id), count(registered.id)), (2, 2), "it is not known when");
+    assert_eq!(denied(&tracker, &endless.secret).reason(), DenialReason::CredentialRetired);
+}
+
+#[test]
+fn nothing_goes_whose_place_is_taken_by_a_secret_that_nobody_used() {
+    let (builder, clock) = builder();
+    let tracker = short(builder).in_memory().unwrap();
+    let old = opaque(&tracker, "laptop");
+    let rotate = |named| tracker.tokens().rotate(named, Rotation::within(DAY)).unwrap();
+    let lost = rotate(old.token.credential_id);
+    clock.advance(30 * DAY);
+    assert_eq!(credentials(&tracker, old.token.id).len(), 2);
+    // Whoever still has the old number repeats the rotation with it.
+    let again = rotate(old.token.credential_id);
+    assert_eq!(credentials(&tracker, old.token.id).len(), 3);
+    let used = number(&tracker, &again);
+    let left = credentials(&tracker, old.token.id);
+    assert_eq!((left.len(), left[1]), (2, used), "the lost one was ended just now");
+    assert!(!accepted(&tracker, &old) && !accepted(&tracker, &lost));
+}
+
+#[test]
+fn thousands_of_retired_credentials_go_in_steps_and_those_of_dead_tokens_stay_with_them() {
+    let database = Database::new();
+    let (tracker, clock) = open(&database);
+    let (living, dead) = (opaque(&tracker, "living"), jwt(&tracker, "dead"));
+    database.execute(
+        "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 2500)
+         INSERT INTO credentials (token_id, state, hash, fragment, created_at, retired_at)
+             SELECT 1 + (n % 5 = 0), 3, randomblob(32), '', 1, 1 FROM numbers;
+         INSERT INTO late_uses (credential_id, reason, count, first_at, last_at)
+             SELECT id, 9, 1, 1, 1 FROM credentials WHERE retired_at = 1",
+    );
+    tracker.tokens().revoke(dead.token.id, "").unwrap();
+    clock.advance(11 * DAY);
+    tracker.upkeep().unwrap();
+    let of = |token: TokenId, table: &str| {
+        database.number(&format!("SELECT count(*) FROM {table} WHERE token_id = {token}"))
+    };
+    let late = "late_uses JOIN credentials ON credentials.id = credential_id";
+    assert_eq!((of(living.token.id, "credentials"), of(living.token.id, late)), (1, 0));
+    assert_eq!(of(dead.token.id, "credentials"), 501);
+    assert_eq!(database.number("SELECT count(*) FROM late_uses"), 0, "they are as old");
+    assert!(accepted(&tracker, &living));
+    assert_eq!(tracker.verify().unwrap().problems, [""; 0]);
+}
+
 /// A token as an outside issuer signs it.
 fn signed(claims: &Value) -> String {
     use sha2::{Digest, Sha256};
@@ -378,19 +521,14 @@ fn signed(claims: &Value) -> String {
     format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// A credential of before a rotation, which ended at once.
-fn rotated(tracker: &TokenTracker, issued: &Issued) -> Issued {
-    let now = token_tracker::Rotation::within(Duration::ZERO);
-    tracker.tokens().rotate(issued.token.credential_id, now).unwrap()
-}
-
 #[test]
 fn credential_that_was_replaced_goes_while_its_token_lives_on() {
     let database = Database::new();
     let (tracker, clock) = open(&database);
     let (old, asked_for) = (opaque(&tracker, "old"), opaque(&tracker, "asked for"));
     let endless = jwt(&tracker, "endless");
-    let new = [&old, &asked_for, &endless].map(|issued| rotated(&tracker, issued));
+    let new = [&old, &asked_for, &endless]
+        .map(|issued| rotated(&tracker, issued, Rotation::within(Duration::ZERO)));
     let known = |tracker: &TokenTracker, issued: &Issued| {
         tracker.upkeep().unwrap();
         tracker.tokens().credentials(issued.token.id).unwrap().len()

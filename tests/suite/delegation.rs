@@ -197,6 +197,12 @@ fn everything_is_forbidden(tracker: &TokenTracker, tokens: &Tokens<'_>, field: O
     forbidden(tokens.revoke_all(&filter, ""), field);
     forbidden(tokens.preview(&filter, HOUR), field);
     forbidden(tokens.mark_expired(), field);
+    forbidden(tokens.rotate(victim.token.credential_id, Rotation::until_first_use()), field);
+    forbidden(tokens.reset_quota(id), field);
+    forbidden(tokens.erase_owner("bob"), field);
+    forbidden(tokens.sweep_erased(), field);
+    forbidden(tokens.credentials(id), field);
+    forbidden(tokens.late_uses(&LateUseFilter::new()), field);
     forbidden(tokens.get(id), field);
     forbidden(tokens.list(&filter), field);
     forbidden(tokens.count(&filter), field);
@@ -388,4 +394,76 @@ fn audit_shows_the_token_acted_with_and_its_owner_unless_somebody_is_named() {
     assert_eq!(tracker.tokens().get(id).unwrap().revocation.unwrap().by.as_deref(), Some("alice"));
     let own = tracker.tokens().audit(&AuditFilter::new().token(manager.token.id)).unwrap().entries;
     assert_eq!(own[0].actor_token, None);
+}
+
+/// Rotates a manager's token. Returns its new secret, and who authenticated with the old one.
+fn rotated(tracker: &TokenTracker, rotation: Rotation) -> (Issued, Identity) {
+    let old = NewToken::opaque("alice", "manager").scopes(["tokens:manage", "items:*"]);
+    let old = tracker.tokens().issue(old).unwrap();
+    let identity = identity(tracker, &old);
+    (tracker.tokens().rotate(old.token.credential_id, rotation).unwrap(), identity)
+}
+
+#[test]
+fn manager_whose_secret_is_retired_manages_nothing_any_longer() {
+    for overlap in [Duration::ZERO, HOUR] {
+        let (tracker, clock) = in_memory();
+        let (_new, old) = rotated(&tracker, Rotation::within(overlap));
+        clock.advance(overlap);
+        let tokens = tracker.tokens().on_behalf_of(&old).unwrap();
+        everything_is_forbidden(&tracker, &tokens, None);
+    }
+    let (tracker, _clock) = in_memory();
+    let (new, old) = rotated(&tracker, Rotation::until_first_use());
+    let tokens = tracker.tokens().on_behalf_of(&old).unwrap();
+    assert!(tokens.issue(small("bob", "before")).is_ok());
+    assert!(accepted(&tracker, &new));
+    everything_is_forbidden(&tracker, &tokens, None);
+}
+
+#[test]
+fn manager_whose_secret_is_on_its_way_out_cannot_outlive_it_or_take_the_new_one_away() {
+    let (tracker, clock) = in_memory();
+    let (new, old) = rotated(&tracker, Rotation::within(HOUR));
+    let tokens = tracker.tokens().on_behalf_of(&old).unwrap();
+    let longer = small("bob", "longer").expires_in(HOUR + Duration::from_secs(1));
+    forbidden(tokens.issue(longer), Some("expires_at"));
+    forbidden(tokens.issue(NewToken::opaque("bob", "endless")), Some("expires_at"));
+    assert!(tokens.issue(small("bob", "as long")).is_ok());
+
+    let current = identity(&tracker, &new).credential_id();
+    let long = TokenUpdate::new().expires_at(Some(clock.now() + HOUR));
+    tracker.tokens().update(new.token.id, long).unwrap();
+    forbidden(tokens.rotate(current, Rotation::within(Duration::ZERO)), None);
+    assert!(accepted(&tracker, &new));
+    let owner = identity(&tracker, &new);
+    let owner = tracker.tokens().on_behalf_of(&owner).unwrap();
+    assert!(owner.rotate(current, Rotation::within(Duration::ZERO)).is_ok());
+}
+
+#[test]
+fn manager_who_lost_the_new_secret_can_ask_again() {
+    let (tracker, _clock) = in_memory();
+    let (lost, old) = rotated(&tracker, Rotation::until_first_use());
+    let tokens = tracker.tokens().on_behalf_of(&old).unwrap();
+    let again = tokens.rotate(old.credential_id(), Rotation::until_first_use()).unwrap();
+    assert!(accepted(&tracker, &again) && !accepted(&tracker, &lost));
+}
+
+#[test]
+fn owner_of_a_stronger_token_cannot_be_erased_and_others_can() {
+    let (tracker, _clock) = in_memory();
+    let manager = manager(&tracker);
+    let identity = identity(&tracker, &manager);
+    let tokens = tracker.tokens().on_behalf_of(&identity).unwrap();
+    let weak = tracker.tokens().issue(small("root", "weak")).unwrap();
+    let strong = NewToken::opaque("root", "strong").scope("*").expires_in(HOUR);
+    let strong = tracker.tokens().issue(strong).unwrap();
+    let before = tracker.tokens().audit(&AuditFilter::new()).unwrap();
+    forbidden(tokens.erase_owner("root"), Some("scopes"));
+    assert!(accepted(&tracker, &weak) && accepted(&tracker, &strong), "nothing half done");
+    assert_eq!(tracker.tokens().audit(&AuditFilter::new()).unwrap(), before);
+    tracker.tokens().issue(small("bob", "weak")).unwrap();
+    assert_eq!(tokens.erase_owner("bob").unwrap().tokens.len(), 1);
+    assert_eq!(tokens.erase_owner("alice").unwrap().tokens, [manager.token.id], "his own");
 }

@@ -11,7 +11,7 @@ use token_tracker::{
     NewToken, Outside, TokenFilter, TokenKind, TokenTracker, Usage,
 };
 
-use crate::support::{access, denied, key, records};
+use crate::support::{Database, access, denied, key, records};
 
 const OUTSIDE: &str = "https://id.example.com";
 const SECRET: [u8; 32] = [9; 32];
@@ -142,6 +142,21 @@ fn adoption_is_bounded_and_needs_to_know_whom_and_how_long() {
     assert_eq!(tracker.tokens().count(&TokenFilter::new()).unwrap(), 2);
     clock.advance(Duration::from_secs(4_000));
     assert!(tracker.authenticate(signed(&claims("3", &clock))).is_ok(), "the first two are dead");
+}
+
+#[test]
+fn token_that_there_is_no_room_for_is_refused_without_the_writer() {
+    let database = Database::new();
+    let (builder, clock) = builder(outside_issuer(Outside::Adopt { most: 1 }));
+    let builder = builder.busy_timeout(Duration::from_millis(20));
+    let tracker = builder.open(database.path()).unwrap();
+    let first = signed(&claims("1", &clock));
+    assert!(tracker.authenticate(&first).is_ok());
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let second = signed(&claims("2", &clock));
+    assert_eq!(denied(&tracker, &second).reason(), DenialReason::UnknownToken);
+    assert!(tracker.authenticate(&first).is_ok());
 }
 
 #[test]

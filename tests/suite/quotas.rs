@@ -495,6 +495,36 @@ fn token_that_is_revoked_while_its_units_are_waited_for_is_refused() {
 }
 
 #[test]
+fn token_that_another_process_revoked_while_units_were_waited_for_is_refused_though_nobody_told() {
+    let database = Database::new();
+    let (builder, _clock) = builder();
+    let tracker = builder.busy_timeout(SECOND * 30).open(database.path()).unwrap();
+    let issued = limited(&tracker, "laptop", Quota::new().per_day(50));
+    // What is looked up is then older than what this process has seen: as during a commit, it is told of no change.
+    edit_quota(&tracker, &issued, Quota::new().per_day(40));
+    database.execute("DELETE FROM changes");
+    let other = database.connect();
+    other.execute_batch("BEGIN IMMEDIATE; UPDATE tokens SET state = 2").unwrap();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| tracker.authenticate(&issued.secret));
+        std::thread::sleep(Duration::from_millis(100));
+        other.execute_batch("COMMIT").unwrap();
+        let error = waiting.join().unwrap().unwrap_err();
+        assert_eq!(error.status(), 401, "{error:?}");
+    });
+}
+
+#[test]
+fn reset_forgives_what_was_charged_before_the_file_was_ever_asked() {
+    let (tracker, _clock) = in_memory();
+    let issued = limited(&tracker, "laptop", Quota::new().per_day(50).per_month(50));
+    settled(&tracker, &issued, 0, 1_000);
+    tracker.tokens().reset_quota(issued.token.id).unwrap();
+    assert_eq!(remaining(&tracker, &issued), [50, 50]);
+    assert_eq!(uses(&tracker, &issued, 60), 50);
+}
+
+#[test]
 fn lease_whose_commit_has_no_answer_is_forfeited() {
     let database = Database::new();
     let (builder, _clock) = builder();

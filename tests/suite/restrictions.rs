@@ -171,3 +171,42 @@ fn bad_restrictions_are_refused_by_name_and_nothing_is_done() {
     }
     assert_eq!(tracker.tokens().get(issued.token.id).unwrap(), issued.token);
 }
+
+#[test]
+fn instant_that_cannot_be_written_is_refused_by_name() {
+    use time::macros::datetime;
+    let (tracker, _clock) = in_memory();
+    let issued = opaque(&tracker, "laptop");
+    for (number, (at, is_good)) in [
+        (datetime!(-0001-12-31 23:59 UTC), false),
+        (datetime!(-9999-01-01 00:00 UTC), false),
+        (datetime!(2026-01-01 00:00 +01:02:03), false),
+        (datetime!(0000-01-01 00:00 UTC), true),
+        (datetime!(9999-12-31 23:59:59.999_999_999 UTC), true),
+        (datetime!(2026-01-01 00:00 +14:30), true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let new = NewToken::opaque("alice", number.to_string()).not_before(at);
+        let registered = NewToken::legacy_jwt("bob", number.to_string()).not_before(at);
+        let narrowed = Restrictions { not_before: Some(at), ..Restrictions::default() };
+        let update = TokenUpdate::new().restrictions(narrowed.clone());
+        let tokens = tracker.tokens();
+        let results = [
+            tokens.issue(new).map(|issued| issued.token),
+            tokens.register(registered, None, &number.to_string()),
+            tokens.update(issued.token.id, update),
+        ];
+        for result in results {
+            match result {
+                Ok(token) => assert_eq!((is_good, token.restrictions), (true, narrowed.clone())),
+                Err(error) => {
+                    let refused = (error.kind(), error.field());
+                    assert!(!is_good, "{error}");
+                    assert_eq!(refused, (ErrorKind::InvalidInput, Some("not_before")), "{at}");
+                }
+            }
+        }
+    }
+}

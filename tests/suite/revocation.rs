@@ -4,11 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use token_tracker::{
-    AuthRequest, DenialReason, ErrorKind, NewToken, Revoked, TokenStatus, TokenUpdate,
+    Algorithm, AuthRequest, Clock, DenialReason, ErrorKind, JwtIssuer, JwtKey, NewToken, Outside,
+    Restrictions, Revoked, TokenFilter, TokenStatus, TokenTracker, TokenUpdate,
 };
 
 use crate::support::{
-    Database, Done, accepted, access, builder, denied, eventually, in_memory, jwt, opaque, records,
+    Database, Done, accepted, access, builder, denied, eventually, in_memory, jwt, key, opaque,
+    records,
 };
 
 #[test]
@@ -165,10 +167,7 @@ fn expired_revoked_and_suspended_tokens_are_each_recorded_with_their_own_reason(
 fn other_trackers_on_the_file_follow_within_a_quarter_of_a_second() {
     let database = Database::new();
     let one = builder().0.open(database.path()).unwrap();
-    let two = token_tracker::TokenTracker::builder()
-        .jwt_key(crate::support::key())
-        .open(database.path())
-        .unwrap();
+    let two = token_tracker::TokenTracker::builder().jwt_key(key()).open(database.path()).unwrap();
     let issued = opaque(&one, "shared");
     for _ in 0..10 {
         one.tokens().resume(issued.token.id).unwrap();
@@ -195,6 +194,111 @@ fn long_stream_can_ask_whether_its_token_still_holds() {
     assert!(tracker.still_holds(access.identity()).unwrap());
     clock.advance(Duration::from_secs(600));
     assert!(!tracker.still_holds(access.identity()).unwrap());
+}
+
+#[test]
+fn suspension_lasts_until_it_is_ended_whatever_becomes_of_the_expiry() {
+    type End = fn(&TokenTracker, &NewToken);
+    let marked: End = |tracker, _| assert_eq!(tracker.tokens().mark_expired().unwrap(), 1);
+    let name_taken: End = |tracker, new| drop(tracker.tokens().issue(new.clone()).unwrap());
+    let not_marked: End = |_, _| {};
+    for end in [marked, name_taken, not_marked] {
+        for suspended_first in [true, false] {
+            let (tracker, clock) = in_memory();
+            let (tokens, minute) = (tracker.tokens(), Duration::from_secs(60));
+            let new = NewToken::opaque("alice", "laptop").expires_in(minute);
+            let issued = tokens.issue(new.clone()).unwrap();
+            let id = issued.token.id;
+            let suspend = || assert!(tokens.suspend(id).is_ok());
+            if suspended_first {
+                suspend();
+            }
+            clock.advance(minute);
+            end(&tracker, &new);
+            if !suspended_first {
+                suspend();
+            }
+            assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Expired);
+            let expired = TokenFilter::new().status(TokenStatus::Expired);
+            assert_eq!(tokens.count(&expired).unwrap(), 1);
+
+            let update = TokenUpdate::new().name("again").expires_at(None);
+            assert_eq!(tokens.update(id, update).unwrap().status, TokenStatus::Suspended);
+            assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Suspended);
+            assert_eq!(tokens.resume(id).unwrap().status, TokenStatus::Active);
+            assert!(accepted(&tracker, &issued));
+        }
+    }
+}
+
+#[test]
+fn suspension_that_is_ended_after_the_expiry_brings_nothing_back_but_with_another_expiry() {
+    let (tracker, clock) = in_memory();
+    let new = NewToken::opaque("alice", "laptop").expires_in(Duration::from_secs(60));
+    let issued = tracker.tokens().issue(new).unwrap();
+    let id = issued.token.id;
+    tracker.tokens().suspend(id).unwrap();
+    clock.advance(Duration::from_secs(60));
+    tracker.tokens().mark_expired().unwrap();
+    assert_eq!(tracker.tokens().resume(id).unwrap().status, TokenStatus::Expired);
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Expired);
+    let update = TokenUpdate::new().expires_at(None);
+    assert_eq!(tracker.tokens().update(id, update).unwrap().status, TokenStatus::Active);
+    assert!(accepted(&tracker, &issued));
+}
+
+#[test]
+fn token_that_was_refused_does_not_hold_whether_it_is_cached_or_not() {
+    let (tracker, clock) = in_memory();
+    let (suspended, later) = (opaque(&tracker, "suspended"), opaque(&tracker, "later"));
+    tracker.tokens().suspend(suspended.token.id).unwrap();
+    let held = access(&tracker, &later);
+    let start = clock.now() + Duration::from_secs(60);
+    let from_then = Restrictions { not_before: Some(start), ..Default::default() };
+    tracker.tokens().update(later.token.id, TokenUpdate::new().restrictions(from_then)).unwrap();
+    assert!(!tracker.still_holds(held.identity()).unwrap(), "it does not hold yet");
+    for issued in [&suspended, &later] {
+        let refused = denied(&tracker, &issued.secret);
+        assert!(!tracker.still_holds(refused.identity().unwrap()).unwrap());
+    }
+    clock.advance(Duration::from_secs(60));
+    assert!(tracker.still_holds(held.identity()).unwrap());
+}
+
+#[test]
+fn token_holds_no_longer_than_the_overlap_of_its_replaced_key() {
+    let (tracker, clock) = in_memory();
+    let issued = jwt(&tracker, "stream");
+    let overlap = Duration::from_secs(60);
+    let other = JwtKey::hmac(Algorithm::Hs256, &[9; 32]).unwrap();
+    tracker.replace_keys("", other.into(), overlap).unwrap();
+    let held = access(&tracker, &issued);
+    clock.advance(overlap - Duration::from_micros(1));
+    assert!(tracker.still_holds(held.identity()).unwrap());
+    clock.advance(Duration::from_micros(1));
+    assert!(!tracker.still_holds(held.identity()).unwrap());
+    assert!(!accepted(&tracker, &issued));
+}
+
+#[test]
+fn token_that_is_passed_holds_while_the_file_cannot_be_asked_too() {
+    let database = Database::new();
+    let issuer = || JwtIssuer::named("https://outside.example").key(key());
+    let elsewhere = TokenTracker::builder().jwt_issuer(issuer()).in_memory().unwrap();
+    let new = NewToken::jwt("bob", "passed").expires_in(Duration::from_secs(3_600));
+    let issued = elsewhere.tokens().issue(new).unwrap();
+    let issuer = issuer().outside(Outside::Pass);
+    let tracker = TokenTracker::builder().jwt_issuer(issuer).open(database.path()).unwrap();
+    let passed = access(&tracker, &issued);
+    assert!(!passed.identity().is_tracked());
+    tracker.close().unwrap();
+    let known = opaque(&database.open(), "known");
+    let held = access(&tracker, &known);
+    // Nobody follows changes any longer: before long everything is asked of the file.
+    let request = AuthRequest::from(&known.secret);
+    eventually("not fresh", || tracker.authenticate_cached(&request).is_none());
+    assert!(tracker.still_holds(held.identity()).unwrap());
+    assert!(tracker.still_holds(passed.identity()).unwrap());
 }
 
 #[test]

@@ -16,7 +16,7 @@ macro_rules! is_asked_for {
         AND (:name IS NULL OR name = :name)
         AND (:status IS NULL OR :status = CASE
             WHEN state = 2 THEN 2
-            WHEN state = 3 OR expires_at <= :now THEN 3
+            WHEN state IN (3, 4) OR expires_at <= :now THEN 3
             ELSE state END)
         AND (:issued_before IS NULL OR created_at < :issued_before)
         AND (:unused_since IS NULL OR (state IN (0, 1) AND (expires_at IS NULL OR expires_at > :now)
