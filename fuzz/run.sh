@@ -8,14 +8,15 @@ set -eu
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET...]}
 shift
 [ $# -gt 0 ] || set -- \
-    authorization_header db_file jwk_load jwt_authenticate jwt_structured opaque_token usage_record
+    authorization_header db_file jwk_load jwt_authenticate jwt_structured opaque_token state_machine \
+    usage_record
 cd "$(dirname "$0")"
 
 longest() {
     case $1 in
         jwt_authenticate) echo 4096 ;;
         jwk_load) echo 2048 ;;
-        jwt_structured | usage_record) echo 1024 ;;
+        jwt_structured | state_machine | usage_record) echo 1024 ;;
         authorization_header | db_file) echo 512 ;;
         opaque_token) echo 256 ;;
         *) echo "no such target: $1" >&2; exit 2 ;;

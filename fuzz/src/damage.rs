@@ -81,23 +81,30 @@ const SUMS: [&str; 13] = [
 ];
 
 #[rustfmt::skip]
-const TABLES: [Table; 15] = [
+const TABLES: [Table; 19] = [
+    ("audit", "id", &["id", "at", "actor", "actor_token", "act", "token_id", "reason", "detail"]),
     ("changes", "generation", &["generation", "token_id"]),
-    ("credentials", "id", &["token_id", "issuer", "jti", "hash", "created_at"]),
+    ("credentials", "id", &["id", "token_id", "state", "issuer", "jti", "hash", "kid", "expires_at", "fragment",
+        "created_at", "first_used_at", "ends_at", "ends_on_use", "retired_at"]),
+    ("late_uses", "credential_id, reason", &["credential_id", "reason", "count", "first_at", "last_at",
+        "last_address", "last_agent", "last_route"]),
     ("meta", "key", &["key", "value"]),
     ("names", "id", &["id", "kind", "text", "brought_by", "used_on"]),
     ("progress", "id", &["next_id", "rolled_up_to", "folded_day", "folded_token", "hourly_from", "log_from", "names_changed"]),
+    ("quota_windows", "token_id, period", &["token_id", "period", "window_number", "granted", "told", "resets"]),
+    ("token_addresses", "token_id, address", &["token_id", "address", "seen_at"]),
     ("tokens", "id", &["id", "owner", "name", "kind", "description", "tags", "scopes", "restrictions", "metadata",
-        "fragment", "created_at", "expires_at", "last_used_at", "revoked_at", "revoked_by", "state"]),
+        "fragment", "created_at", "expires_at", "last_used_at", "revoked_at", "revoked_by", "revoke_reason",
+        "told_dormant", "told_expiring", "state"]),
     ("usage_daily", "day, token_id", &SUMS),
     ("usage_daily", "day, token_id", &["day"]),
     ("usage_daily_counts", "day, token_id", &["day", "token_id", "counts"]),
-    ("usage_groups", "first_id", &["first_id", "last_id", "first_at", "last_at"]),
+    ("usage_groups", "first_id", &["first_id", "last_id", "first_at", "last_at", "base_at"]),
     ("usage_heads", "token_id", &["token_id", "last_id"]),
     ("usage_hourly", "hour, token_id", &SUMS),
     ("usage_hourly", "hour, token_id", &["hour"]),
     ("usage_hourly_counts", "hour, token_id", &["hour", "token_id", "counts"]),
-    ("usage_log", "id", &["id", "at", "token_id", "back", "route", "method", "status", "outcome", "duration_us",
+    ("usage_log", "id", &["id", "after_us", "token_id", "back", "endpoint", "status", "outcome", "duration_us",
         "response_bytes", "client_address", "user_agent", "cost", "weight"]),
 ];
 
