@@ -152,7 +152,8 @@ impl Cache {
         let current = refusal.is_none()
             && generation >= gate.generation.max(gate.pending)
             && keys_replaced == gate.keys_replaced;
-        if let Some(refusal) = refusal {
+        // What is final in the row stays: another process may have stored it beside a suspension that could not be.
+        if let Some(refusal) = refusal.filter(|_| grant.state != TokenState::Revoked) {
             grant.state = refusal.state;
         }
         if !current {

@@ -48,19 +48,23 @@ const HEADERS: [(&str, &[u8]); 24] = [
 
 /// Cells of a database that hold what the library never writes: table and column by their numbers in
 /// `src/damage.rs`, the row, and the value.
-const CELLS: [(&str, &[(u8, u8, u8, i64)]); 12] = [
-    ("chain_below_all_rows", &[(14, 0, 0, -2), (14, 3, 0, i64::MAX)]),
-    ("day_beyond_all_hours", &[(7, 0, 0, i64::MAX)]),
-    ("folded_day_beyond_all_hours", &[(4, 2, 0, i64::MAX)]),
-    ("group_that_begins_ages_before_its_rows", &[(9, 0, 0, i64::MIN)]),
-    ("group_that_never_ends", &[(9, 1, 0, i64::MAX)]),
-    ("hour_before_all_times", &[(12, 0, 0, i64::MIN)]),
-    ("hour_beyond_all_times", &[(12, 0, 0, i64::MAX)]),
-    ("log_that_is_full", &[(4, 0, 0, i64::MAX)]),
-    ("outcome_that_is_none", &[(14, 7, 0, 200)]),
-    ("token_of_an_unknown_kind", &[(5, 3, 0, 77)]),
-    ("token_that_ends_before_all_times", &[(5, 11, 0, i64::MIN)]),
-    ("weights_beyond_all_sums", &[(14, 13, 0, i64::MIN), (14, 13, 1, i64::MIN)]),
+const CELLS: [(&str, &[(u8, u8, u8, i64)]); 16] = [
+    ("chain_below_all_rows", &[(18, 0, 0, -2), (18, 3, 0, i64::MAX)]),
+    ("credential_of_an_unknown_state", &[(2, 2, 0, 77)]),
+    ("day_beyond_all_hours", &[(11, 0, 0, i64::MAX)]),
+    ("folded_day_beyond_all_hours", &[(6, 2, 0, i64::MAX)]),
+    ("group_that_begins_ages_before_its_rows", &[(13, 0, 0, i64::MIN)]),
+    ("group_that_never_ends", &[(13, 1, 0, i64::MAX)]),
+    ("group_told_from_the_end_of_time", &[(13, 4, 0, i64::MAX)]),
+    ("hour_before_all_times", &[(16, 0, 0, i64::MIN)]),
+    ("hour_beyond_all_times", &[(16, 0, 0, i64::MAX)]),
+    ("late_use_beyond_all_counts", &[(3, 2, 0, i64::MAX), (3, 2, 1, i64::MIN)]),
+    ("log_that_is_full", &[(6, 0, 0, i64::MAX)]),
+    ("outcome_that_is_none", &[(18, 6, 0, 200)]),
+    ("quota_below_all_units", &[(7, 3, 0, i64::MIN), (7, 5, 0, i64::MAX)]),
+    ("token_of_an_unknown_kind", &[(9, 3, 0, 77)]),
+    ("token_that_ends_before_all_times", &[(9, 11, 0, i64::MIN)]),
+    ("weights_beyond_all_sums", &[(18, 12, 0, i64::MIN), (18, 12, 1, i64::MIN)]),
 ];
 
 fn main() -> Result<()> {

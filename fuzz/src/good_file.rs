@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 use token_tracker::{
-    Access, Algorithm, AuthRequest, Builder, JwtKey, ManualClock, NewToken, Secret, TokenId,
+    Access, Algorithm, AuthRequest, Builder, JwtKey, ManualClock, NewToken, Quota, Secret, TokenId,
     TokenTracker, Usage,
 };
 
@@ -146,7 +146,11 @@ fn catalogue(tracker: &TokenTracker) -> Vec<Known> {
     ] {
         let dress = |new: NewToken| {
             let new = new.scope("items:read").tag("fuzzed").description("of a good file");
-            if fate == Fate::Ended { new.expires_in(Duration::from_secs(3_600)) } else { new }
+            match fate {
+                Fate::Ended => new.expires_in(Duration::from_secs(3_600)),
+                Fate::Lives => new.quota(Quota::new().per_month(1_000_000)),
+                _ => new,
+            }
         };
         let jwt = dress(NewToken::legacy_jwt(OWNER, format!("{name} JWT")));
         let jwt = tracker.tokens().register(jwt, None, name).expect("the `jti` is new");

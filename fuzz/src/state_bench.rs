@@ -13,7 +13,8 @@ use crate::bench::{START, instant};
 use crate::state_check;
 use crate::state_faults::Trouble;
 use crate::state_model::{Late, Now, Reserved, Token};
-use crate::state_plan::{Last, New, Pause, Side, Step, fault_steps, status};
+use crate::state_plan::{Last, New, Pause, Request, Side, Step, fault_steps, status};
+use crate::token_model::Phase;
 
 /// An input may take so long by the clock, and a bench may be so old for another: sums are kept for longer.
 const LONGEST: i64 = 1_500 * DAY;
@@ -22,10 +23,16 @@ const DAY: i64 = 86_400_000_000;
 const RETENTION: Duration = Duration::from_secs(3_650 * 86_400);
 
 /// As long as a change waits under a lock, and longer than anything else takes that one of the trackers does.
-const BUSY: Duration = Duration::from_millis(40);
+const BUSY: Duration = Duration::from_millis(15);
 const MOST_OPENINGS: usize = 50;
 
 const MOST_OPEN: usize = 8;
+
+/// Numbers from here up mean another token than the one before.
+const OTHERS: u8 = 180;
+
+/// Credentials of a token that are looked at after each change: the newest.
+const MOST_PROBED: usize = 4;
 
 /// How many inputs a bench serves: opening two trackers costs as much as several inputs.
 const MOST_INPUTS: usize = 24;
@@ -39,6 +46,7 @@ pub struct StateBench {
     /// Of all inputs; this one knows of those from `first` on.
     pub tokens: Vec<Token>,
     pub first: usize,
+    named: usize,
     inputs: usize,
     latest: i64,
     pub open: Vec<Open>,
@@ -80,6 +88,7 @@ impl StateBench {
             clock,
             tokens: Vec::new(),
             first: 0,
+            named: 0,
             inputs: 0,
             latest: 0,
             open: Vec::new(),
@@ -101,6 +110,7 @@ impl StateBench {
         self.clock.advance(Duration::from_micros(rest.unsigned_abs()));
         self.latest = self.now().wall + LONGEST;
         New::FIRST.iter().for_each(|new| self.issue(Side::A, new));
+        self.named = self.first;
     }
 
     /// When the input began.
@@ -108,29 +118,55 @@ impl StateBench {
         self.latest - LONGEST
     }
 
-    /// The token that an input means by a number.
-    pub fn numbered(&self, token: u8) -> Option<usize> {
-        Some(self.first + usize::from(token).checked_rem(self.tokens.len() - self.first)?)
+    /// The token that an input means by a number: the one before, mostly.
+    pub fn numbered(&mut self, token: u8) -> usize {
+        if token >= OTHERS {
+            self.named = self.first + usize::from(token) % (self.tokens.len() - self.first);
+        }
+        self.named
+    }
+
+    /// Looks at a token with all its credentials from both sides, and uses those that were used before.
+    fn probe(&mut self, token: usize) {
+        for at in Side::BOTH {
+            for credential in (0..self.tokens[token].secrets.len()).rev().take(MOST_PROBED) {
+                self.introspect(at, token, credential);
+                if self.tokens[token].current().credentials[credential].phase != Phase::New {
+                    self.present(at, token, credential, &Request::FREE, Last::Drop);
+                }
+            }
+        }
     }
 
     pub fn take(&mut self, step: &Step) {
         self.last_of_trouble();
         match step {
-            Step::Advance(pause) => self.advance(*pause),
+            Step::Advance(pause) => {
+                self.advance(*pause);
+                self.probe(self.named);
+            }
             Step::Authenticate { at, token, credential, request, last, times } => {
+                let token = self.numbered(*token);
+                let credential = usize::from(*credential) % self.tokens[token].secrets.len();
                 for _ in 0..=times % 12 {
-                    self.present(*at, *token, *credential, request, *last);
+                    self.present(*at, token, credential, request, *last);
                 }
             }
-            Step::Change { at, token, change } => self.change(*at, *token, change),
+            Step::Change { at, token, change } => {
+                let token = self.numbered(*token);
+                self.change(*at, token, change);
+                self.probe(token);
+            }
             Step::Fault { fault, steps } => {
                 self.trouble = None;
                 let steps = fault_steps(*steps);
                 self.trouble = Some(Trouble::begin(&self.path(), *fault, steps));
             }
             Step::Flush => state_check::all(self),
-            Step::Introspect { at, token, credential } => self.introspect(*at, *token, *credential),
-            Step::Issue { at, new } => self.issue(*at, new),
+            Step::Issue { at, new } => {
+                self.issue(*at, new);
+                self.named = self.tokens.len() - 1;
+            }
             Step::MarkExpired { at } => self.mark_expired(*at),
             Step::Reopen { at } => self.reopen(*at),
             Step::Settle { open, last } if !self.open.is_empty() => {

@@ -11,7 +11,7 @@ use token_tracker::{
 use crate::bench::instant;
 use crate::state_bench::StateBench;
 use crate::state_model::{Now, Token};
-use crate::state_plan::{Change, Edit, Kind, New, Rotate, Side};
+use crate::state_plan::{Change, Edit, Fault, Kind, New, Rotate, Side};
 use crate::token_model::{Phase, Standing, State, Version};
 
 const OWNER: &str = "alice";
@@ -52,7 +52,14 @@ impl StateBench {
         let Some(issued) = self.stored(issued) else { return };
         let of_jwt = expires_at.filter(|_| !matches!(new.kind, Kind::Opaque));
         let credentials = vec![Standing::new(Phase::Current, of_jwt)];
-        let version = Version { state: State::Active, scopes, expires_at, limits, credentials };
+        let version = Version {
+            state: State::Active,
+            scopes,
+            expires_at,
+            is_marked: false,
+            limits,
+            credentials,
+        };
         self.tokens.push(Token::new(&issued, version, at, now));
     }
 
@@ -85,8 +92,7 @@ impl StateBench {
         }
     }
 
-    pub fn change(&mut self, at: Side, token: u8, change: &Change) {
-        let Some(token) = self.numbered(token) else { return };
+    pub fn change(&mut self, at: Side, token: usize, change: &Change) {
         let now = self.now();
         match change {
             Change::ResetQuota => self.reset_quota(at, token, now),
@@ -216,9 +222,7 @@ impl StateBench {
             update = update.expires_at(at.map(|at| instant(at.into())));
             version.expires_at = at.map(whole);
             let is_past = version.expires_at.is_some_and(|at| at <= now.wall);
-            if version.state == State::Expired && !is_past {
-                version.state = State::Active;
-            }
+            version.is_marked &= is_past;
         }
         if let Some(narrowed) = edit.narrowed {
             version.limits = narrowed.limits(now.wall);
@@ -258,15 +262,20 @@ impl StateBench {
 
     pub fn mark_expired(&mut self, at: Side) {
         let now = self.now();
-        let Some(marked) = self.stored(self.ask(at, |tokens| tokens.mark_expired())) else {
-            return;
+        let marked = match self.ask(at, |tokens| tokens.mark_expired()) {
+            // Nothing was to be stored.
+            Ok(0) => 0,
+            answer => match self.stored(answer) {
+                Some(marked) => marked,
+                None => return,
+            },
         };
         let mut due = 0;
         for token in &mut self.tokens {
             let mut version = token.current().clone();
             let is_living = matches!(version.state, State::Active | State::Suspended);
-            if is_living && version.is_expired(now.wall) {
-                version.state = State::Expired;
+            if is_living && !version.is_marked && version.is_expired(now.wall) {
+                version.is_marked = true;
                 token.change(version, at, now, Act::Expire);
                 due += 1;
             }
@@ -278,16 +287,19 @@ impl StateBench {
     ///
     /// Whether that is stored. It must be, but where the machine is slow.
     pub fn first_use(&mut self, at: Side, token: usize, credential: usize, now: Now) -> bool {
-        let is_hindered =
-            self.trouble.as_ref().is_some_and(|trouble| trouble.fault.hinders_changes());
+        let fault = self.trouble.as_ref().map(|trouble| trouble.fault);
+        let is_hindered = fault.is_some_and(Fault::hinders_changes);
+        let is = |other| fault == Some(other);
         let known = &self.tokens[token];
         let (id, number) = (known.id, known.secrets[credential].0);
         for _ in 0..LOOKS {
             let found = self.trackers[at.place()].tokens().credentials(id).expect("it is known");
             let found = found.iter().find(|found| found.id == number).expect("it is known");
             if found.state == CredentialState::Current {
-                assert!(!is_hindered, "stored while it cannot be");
                 let (version, ended) = known.current().after_use(credential, now.wall);
+                // Where nothing ends with it, nothing is to go into the book.
+                let is_possible = !is_hindered || (is(Fault::NoAudit) && ended == 0);
+                assert!(is_possible, "stored while it cannot be");
                 let known = &mut self.tokens[token];
                 known.change(version, at, now, Act::Retire);
                 known.acts.pop();
@@ -312,7 +324,7 @@ impl StateBench {
             State::Revoked => TokenStatus::Revoked,
             _ if version.is_expired(now) => TokenStatus::Expired,
             State::Suspended => TokenStatus::Suspended,
-            State::Active | State::Expired => TokenStatus::Active,
+            State::Active => TokenStatus::Active,
         };
         assert_eq!(found.status, status, "{token:?}");
         assert_eq!(found.scopes, version.scopes);

@@ -11,13 +11,14 @@ use crate::token_model::{Phase, Version};
 const MOST_NOT_STORED: u32 = 3;
 
 impl StateBench {
-    fn named(&self, token: u8, credential: u8) -> Option<(usize, usize)> {
-        let token = self.numbered(token)?;
-        Some((token, usize::from(credential) % self.tokens[token].secrets.len()))
-    }
-
-    pub fn present(&mut self, at: Side, token: u8, credential: u8, request: &Request, last: Last) {
-        let Some((token, credential)) = self.named(token, credential) else { return };
+    pub fn present(
+        &mut self,
+        at: Side,
+        token: usize,
+        credential: usize,
+        request: &Request,
+        last: Last,
+    ) {
         let secret = self.tokens[token].secrets[credential].1.clone();
         let (asked, tracker) = (request.ask(&secret), &self.trackers[at.place()]);
         let known = if request.is_cached { tracker.authenticate_cached(&asked) } else { None };
@@ -149,8 +150,7 @@ impl StateBench {
         self.recorded[at.place()] += 1;
     }
 
-    pub fn introspect(&mut self, at: Side, token: u8, credential: u8) {
-        let Some((token, credential)) = self.named(token, credential) else { return };
+    pub fn introspect(&self, at: Side, token: usize, credential: usize) {
         let (token, now) = (&self.tokens[token], self.now().wall);
         let told = self.trackers[at.place()].introspect(&token.secrets[credential].1);
         let told = match told {

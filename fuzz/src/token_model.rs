@@ -19,6 +19,8 @@ pub struct Version {
     pub scopes: Vec<&'static str>,
     /// Microseconds since 1970, as all times here.
     pub expires_at: Option<i64>,
+    /// Marked as expired, so that a later expiry has to be set to bring it back.
+    pub is_marked: bool,
     pub limits: Limits,
     /// In the order in which they were made.
     pub credentials: Vec<Standing>,
@@ -27,8 +29,6 @@ pub struct Version {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum State {
     Active,
-    /// Marked, so that a later expiry has to be set to bring it back.
-    Expired,
     Revoked,
     Suspended,
 }
@@ -87,7 +87,7 @@ impl Standing {
 impl Version {
     /// Whether it is past its expiry by the catalogue.
     pub fn is_expired(&self, now: i64) -> bool {
-        self.state == State::Expired || self.expires_at.is_some_and(|at| at <= now)
+        self.is_marked || self.expires_at.is_some_and(|at| at <= now)
     }
 
     /// Why every request with a credential is refused. `refused` is what a tracker knows better than the file.

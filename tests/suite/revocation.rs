@@ -319,6 +319,24 @@ fn failed_revocation_is_not_undone_by_a_resume() {
 }
 
 #[test]
+fn suspension_that_could_not_be_stored_does_not_hide_a_revocation_by_another_process() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let tracker = builder.busy_timeout(Duration::from_millis(20)).open(database.path()).unwrap();
+    let issued = opaque(&tracker, "laptop");
+    let lock = database.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = tracker.tokens().suspend(issued.token.id).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotDurable);
+    lock.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Suspended);
+
+    database.open().tokens().revoke(issued.token.id, "leaked").unwrap();
+    clock.advance(Duration::from_millis(251));
+    assert_eq!(denied(&tracker, &issued.secret).reason(), DenialReason::Revoked);
+}
+
+#[test]
 fn refusal_of_a_number_that_nobody_had_does_not_meet_the_token_that_gets_it() {
     let database = Database::new();
     let (builder, _clock) = builder();
