@@ -66,7 +66,7 @@ macro_rules! find_by {
         concat!(
             "SELECT ",
             token_columns!(),
-            " FROM (SELECT 1) LEFT JOIN tokens ON tokens.id = ",
+            " FROM (SELECT 1) LEFT JOIN catalogue ON catalogue.id = ",
             $condition
         )
     };
@@ -77,24 +77,25 @@ const FIND_JWT: &str =
 const FIND_HASH: &str = find_by!("(SELECT token_id FROM credentials WHERE hash = ?1)");
 const FIND_ID: &str = find_by!("?1");
 const LIVING_OF_ISSUER: &str =
-    "SELECT count(*) FROM credentials JOIN tokens ON tokens.id = token_id
-    WHERE issuer = ?1 AND jti IS NOT NULL AND credentials.state < 2 AND tokens.state IN (0, 1)
-        AND (tokens.expires_at IS NULL OR tokens.expires_at > ?2)";
-const NAMESAKE: &str = "SELECT id FROM tokens WHERE owner = ?1 AND name = ?2 AND state IN (0, 1)";
-const EXPIRE_DUE: &str = "UPDATE tokens SET state = iif(state = 1, 4, 3) WHERE id IN
-    (SELECT id FROM tokens WHERE state IN (0, 1) AND expires_at <= ?1 LIMIT ?2) RETURNING id";
-const INSERT: &str = "INSERT INTO tokens
+    "SELECT count(*) FROM credentials JOIN catalogue ON catalogue.id = token_id
+    WHERE issuer = ?1 AND jti IS NOT NULL AND credentials.state < 2 AND catalogue.state IN (0, 1)
+        AND (catalogue.expires_at IS NULL OR catalogue.expires_at > ?2)";
+const NAMESAKE: &str =
+    "SELECT id FROM catalogue WHERE owner = ?1 AND name = ?2 AND state IN (0, 1)";
+const EXPIRE_DUE: &str = "UPDATE catalogue SET state = iif(state = 1, 4, 3) WHERE id IN
+    (SELECT id FROM catalogue WHERE state IN (0, 1) AND expires_at <= ?1 LIMIT ?2) RETURNING id";
+const INSERT: &str = "INSERT INTO catalogue
     (owner, name, kind, state, description, tags, scopes, restrictions, metadata, fragment, created_at,
      expires_at)
     VALUES (?1, ?2, ?3, 0, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) RETURNING id";
 const INSERT_CREDENTIAL: &str =
     "INSERT INTO credentials (token_id, state, issuer, jti, hash, kid, expires_at, fragment, created_at)
     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) RETURNING id";
-const REPLACE: &str = "UPDATE tokens SET name = ?2, state = ?3, description = ?4, tags = ?5,
+const REPLACE: &str = "UPDATE catalogue SET name = ?2, state = ?3, description = ?4, tags = ?5,
     scopes = ?6, restrictions = ?7, metadata = ?8, expires_at = ?9, revoked_at = ?10, revoked_by = ?11,
     revoke_reason = ?12 WHERE id = ?1";
 const REVOKE: &str =
-    "UPDATE tokens SET state = 2, revoked_at = ?2, revoked_by = ?3, revoke_reason = ?4
+    "UPDATE catalogue SET state = 2, revoked_at = ?2, revoked_by = ?3, revoke_reason = ?4
     WHERE id = ?1 AND state <> 2";
 const LOG_CHANGE: &str = "INSERT INTO changes (generation, token_id)
     VALUES ((SELECT coalesce(max(generation), 0) + 1 FROM changes), ?1) RETURNING generation";

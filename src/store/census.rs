@@ -79,27 +79,28 @@ pub(crate) struct Census {
     pub(crate) next: Option<Place>,
 }
 
-const PAGE: &str = "SELECT max(id) FROM (SELECT id FROM tokens WHERE id > ?1 ORDER BY id LIMIT ?2)";
+const PAGE: &str =
+    "SELECT max(id) FROM (SELECT id FROM catalogue WHERE id > ?1 ORDER BY id LIMIT ?2)";
 
 /// Dead, and neither used nor asked for nor in the audit since daily sums begin, of which nobody could tell any longer
 /// whose it is; no JWT among its credentials would be taken for one that nobody knows; no row of the log is its own.
-const CAN_GO: &str = "SELECT id FROM tokens NOT INDEXED
+const CAN_GO: &str = "SELECT id FROM catalogue NOT INDEXED
     WHERE id > :after AND id <= :end AND (state = 2 OR expires_at <= :now)
         AND max(created_at, coalesce(revoked_at, created_at), coalesce(expires_at, created_at),
             coalesce(last_used_at, created_at)) < :daily
         AND NOT EXISTS (SELECT 1 FROM credentials JOIN late_uses ON credential_id = credentials.id
-            WHERE token_id = tokens.id AND last_at >= :daily)
-        AND NOT EXISTS (SELECT 1 FROM audit WHERE token_id = tokens.id AND at >= :daily)
-        AND NOT EXISTS (SELECT 1 FROM credentials WHERE token_id = tokens.id AND jti IS NOT NULL
+            WHERE token_id = catalogue.id AND last_at >= :daily)
+        AND NOT EXISTS (SELECT 1 FROM audit WHERE token_id = catalogue.id AND at >= :daily)
+        AND NOT EXISTS (SELECT 1 FROM credentials WHERE token_id = catalogue.id AND jti IS NOT NULL
             AND (credentials.expires_at IS NULL OR credentials.expires_at > :now - :day))
         AND NOT EXISTS (SELECT 1 FROM usage_heads JOIN usage_log ON usage_log.id = last_id
-            WHERE usage_heads.token_id = tokens.id)
+            WHERE usage_heads.token_id = catalogue.id)
     ORDER BY id LIMIT :most";
 /// Of a living token, retired and not asked for since daily sums begin, and no JWT that could be taken for one that
 /// nobody knows. Where there is one that was not used yet, all stay: it has to be known whose place it takes.
 const CREDENTIALS_CAN_GO: &str =
-    "SELECT credentials.id, token_id FROM credentials NOT INDEXED CROSS JOIN tokens ON tokens.id = token_id
-    WHERE credentials.id > :after AND credentials.id <= :end AND tokens.state IN (0, 1)
+    "SELECT credentials.id, token_id FROM credentials NOT INDEXED CROSS JOIN catalogue ON catalogue.id = token_id
+    WHERE credentials.id > :after AND credentials.id <= :end AND catalogue.state IN (0, 1)
         AND (credentials.state = 3 OR (credentials.state = 2 AND ends_at <= :now))
         AND coalesce(retired_at, ends_at) < :daily
         AND (jti IS NULL OR credentials.expires_at <= :now - :day)
@@ -114,16 +115,16 @@ const CREDENTIALS_PAGE: &str =
 const REMOVE_CREDENTIAL: [&str; 2] =
     ["DELETE FROM late_uses WHERE credential_id = ?1", "DELETE FROM credentials WHERE id = ?1"];
 
-const DAYS: &str = "WITH RECURSIVE days (day) AS (SELECT min(day) FROM usage_daily UNION ALL
-        SELECT (SELECT min(day) FROM usage_daily WHERE day > days.day) FROM days WHERE day IS NOT NULL)
+const DAYS: &str = "WITH RECURSIVE days (day) AS (SELECT min(day) FROM daily_sums UNION ALL
+        SELECT (SELECT min(day) FROM daily_sums WHERE day > days.day) FROM days WHERE day IS NOT NULL)
     SELECT day FROM days WHERE day IS NOT NULL";
 const HOURS: &str = "WITH RECURSIVE hours (hour) AS
-    (SELECT min(hour) FROM usage_hourly WHERE hour >= ?1 UNION ALL
-        SELECT (SELECT min(hour) FROM usage_hourly WHERE hour > hours.hour) FROM hours
+    (SELECT min(hour) FROM hourly_sums WHERE hour >= ?1 UNION ALL
+        SELECT (SELECT min(hour) FROM hourly_sums WHERE hour > hours.hour) FROM hours
         WHERE hour IS NOT NULL)
     SELECT hour FROM hours WHERE hour IS NOT NULL";
-const SUM_OF_DAY: &str = "SELECT 1 FROM usage_daily WHERE day = ?1 AND token_id = ?2";
-const SUM_OF_HOUR: &str = "SELECT 1 FROM usage_hourly WHERE hour = ?1 AND token_id = ?2";
+const SUM_OF_DAY: &str = "SELECT 1 FROM daily_sums WHERE day = ?1 AND token_id = ?2";
+const SUM_OF_HOUR: &str = "SELECT 1 FROM hourly_sums WHERE hour = ?1 AND token_id = ?2";
 
 /// A token that is rotated each hour has thousands. Which of them go first does not matter: none is good any longer.
 const REMOVE_LATE_USES: &str = "DELETE FROM late_uses WHERE credential_id IN
@@ -136,19 +137,19 @@ const REMOVE: [&str; 4] = [
     "DELETE FROM token_addresses WHERE token_id = ?1",
     "DELETE FROM quota_windows WHERE token_id = ?1",
     "DELETE FROM usage_heads WHERE token_id = ?1",
-    "DELETE FROM tokens WHERE id = ?1",
+    "DELETE FROM catalogue WHERE id = ?1",
 ];
 
 /// By their numbers, as all of a page: by the index of expiries each page would look at all of those.
-const MARK_DORMANT: &str = "UPDATE tokens SET told_dormant = :now WHERE id IN
-    (SELECT id FROM tokens NOT INDEXED WHERE id > :after AND id <= :end AND state = 0
+const MARK_DORMANT: &str = "UPDATE catalogue SET told_dormant = :now WHERE id IN
+    (SELECT id FROM catalogue NOT INDEXED WHERE id > :after AND id <= :end AND state = 0
         AND (expires_at IS NULL OR expires_at > :now)
         AND max(created_at, coalesce(last_used_at, created_at), :since) <= :dormant
         AND (told_dormant IS NULL OR last_used_at > told_dormant)
     ORDER BY id LIMIT :most)
     RETURNING id, owner, name, last_used_at";
-const MARK_EXPIRING: &str = "UPDATE tokens SET told_expiring = expires_at WHERE id IN
-    (SELECT id FROM tokens NOT INDEXED WHERE id > :after AND id <= :end AND state IN (0, 1)
+const MARK_EXPIRING: &str = "UPDATE catalogue SET told_expiring = expires_at WHERE id IN
+    (SELECT id FROM catalogue NOT INDEXED WHERE id > :after AND id <= :end AND state IN (0, 1)
         AND expires_at > :now AND expires_at <= :expiring AND told_expiring IS NOT expires_at
     ORDER BY id LIMIT :most)
     RETURNING id, owner, name, expires_at";
@@ -371,7 +372,7 @@ fn mark(
     Ok(())
 }
 
-const SUBJECT: &str = "SELECT id, owner, name FROM tokens WHERE id = ?1";
+const SUBJECT: &str = "SELECT id, owner, name FROM catalogue WHERE id = ?1";
 
 /// Whose token it is, if there is one.
 pub(super) fn subject_of(connection: &Connection, token: TokenId) -> Result<Option<Subject>> {
@@ -394,12 +395,12 @@ mod tests {
         let mut connection = Connection::open_in_memory().unwrap();
         schema::migrate(&mut connection).unwrap();
         for id in 1..=tokens {
-            let token = "INSERT INTO tokens (id, owner, name, kind, state, tags, scopes, metadata, fragment,
+            let token = "INSERT INTO catalogue (id, owner, name, kind, state, tags, scopes, metadata, fragment,
                 created_at, revoked_at) VALUES (?1, '', ?1, 2, 2, '[]', '[]', '{}', '', 1, 1)";
             connection.prepare_cached(token).unwrap().execute([id]).unwrap();
         }
         for day in 1..=days {
-            let sum = "INSERT INTO usage_daily VALUES (?1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'')";
+            let sum = "INSERT INTO daily_sums VALUES (?1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'')";
             connection.prepare_cached(sum).unwrap().execute([day]).unwrap();
         }
         connection
@@ -433,7 +434,7 @@ mod tests {
         let connection = database(5, 0);
         let credentials = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 2000)
             INSERT INTO credentials (token_id, state, hash, fragment, created_at)
-                SELECT id, 3, CAST(id || '-' || n AS BLOB), '', 1 FROM tokens, n WHERE id IN (2, 3)";
+                SELECT id, 3, CAST(id || '-' || n AS BLOB), '', 1 FROM catalogue, n WHERE id IN (2, 3)";
         connection.execute(credentials, []).unwrap();
         let late = "INSERT INTO late_uses SELECT id, 0, 1, 1, 1, NULL, NULL, NULL FROM credentials";
         connection.execute(late, []).unwrap();
@@ -449,7 +450,7 @@ mod tests {
             assert!(left - count("credentials") <= MOST_CREDENTIALS as i64);
             left = count("credentials");
         }
-        assert_eq!(["tokens", "credentials", "late_uses"].map(count), [0, 0, 0]);
+        assert_eq!(["catalogue", "credentials", "late_uses"].map(count), [0, 0, 0]);
         let removals = "SELECT count(*) FROM audit WHERE act = 11";
         assert_eq!(
             connection.query_row(removals, [], |row| row.get::<_, i64>(0)),
@@ -461,11 +462,11 @@ mod tests {
     #[test]
     fn tokens_that_cannot_go_do_not_hold_up_the_walk() {
         let connection = database(700, 1);
-        let sums = "INSERT INTO usage_daily SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM tokens WHERE id < 600";
+        let sums = "INSERT INTO daily_sums SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM catalogue WHERE id < 600";
         connection.execute(sums, []).unwrap();
         assert_eq!(walk(&connection).iter().sum::<usize>(), 101);
-        let hours = "INSERT INTO usage_hourly SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM tokens WHERE id < 599";
-        connection.execute_batch(&format!("{hours}; DELETE FROM usage_daily")).unwrap();
+        let hours = "INSERT INTO hourly_sums SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM catalogue WHERE id < 599";
+        connection.execute_batch(&format!("{hours}; DELETE FROM daily_sums")).unwrap();
         assert_eq!(
             walk(&connection).iter().sum::<usize>(),
             1,

@@ -46,22 +46,22 @@ const ERASE_AUDIT: &str = "UPDATE audit SET actor = NULL, reason = NULL, detail 
     WHERE id > ?2 AND id <= ?3
         AND (actor IS NOT NULL OR reason IS NOT NULL OR detail IS NOT NULL)
         AND (actor = ?1
-            OR EXISTS (SELECT 1 FROM tokens WHERE tokens.id = token_id AND owner = ?1)
-            OR EXISTS (SELECT 1 FROM tokens WHERE tokens.id = actor_token AND owner = ?1)
+            OR EXISTS (SELECT 1 FROM catalogue WHERE catalogue.id = token_id AND owner = ?1)
+            OR EXISTS (SELECT 1 FROM catalogue WHERE catalogue.id = actor_token AND owner = ?1)
             OR (token_id IS NULL AND instr(detail, ?4) > 0))";
 const LAST_ENTRY: &str = "SELECT coalesce(max(id), 0) FROM audit";
 
 /// Those of other owners that he revoked.
-const ERASE_REVOKER: &str = "UPDATE tokens SET revoked_by = NULL
+const ERASE_REVOKER: &str = "UPDATE catalogue SET revoked_by = NULL
     WHERE id > ?2 AND id <= ?3 AND revoked_by = ?1";
-const LAST_TOKEN: &str = "SELECT coalesce(max(id), 0) FROM tokens";
+const LAST_TOKEN: &str = "SELECT coalesce(max(id), 0) FROM catalogue";
 
 const REVOKED_OF_OWNER: &str =
-    "SELECT id FROM tokens WHERE owner = ?1 AND state = 2 ORDER BY id LIMIT ?2";
+    "SELECT id FROM catalogue WHERE owner = ?1 AND state = 2 ORDER BY id LIMIT ?2";
 const FORGET_HASHES: &str = "DELETE FROM credentials WHERE token_id = ?1 AND hash IS NOT NULL";
 const ERASE_CREDENTIALS: &str =
     "UPDATE credentials SET fragment = '', kid = NULL WHERE token_id = ?1";
-const ERASE_TOKEN: &str = "UPDATE tokens SET owner = ?2, name = '<erased ' || id || '>',
+const ERASE_TOKEN: &str = "UPDATE catalogue SET owner = ?2, name = '<erased ' || id || '>',
     description = NULL, tags = '[]', scopes = '[]', restrictions = NULL, metadata = '{}', fragment = '',
     revoked_by = NULL, revoke_reason = NULL WHERE id = ?1";
 
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn no_step_reads_more_than_its_entries_and_their_tokens() {
-        let token = "SEARCH tokens USING INTEGER PRIMARY KEY (rowid=?)";
+        let token = "SEARCH catalogue USING INTEGER PRIMARY KEY (rowid=?)";
         assert_eq!(
             plan(ERASE_AUDIT),
             [
@@ -231,11 +231,11 @@ mod tests {
     fn step_ends_after_a_token_with_many_credentials() {
         let connection = database();
         let rows = "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 5)
-            INSERT INTO tokens (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
+            INSERT INTO catalogue (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
                 SELECT n, 'alice', n, 2, 2, '[]', '[]', '{}', '', 1 FROM n;
             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 600)
             INSERT INTO credentials (token_id, state, hash, fragment, created_at)
-                SELECT id, 3, CAST(id || '-' || n AS BLOB), '', 1 FROM tokens, n";
+                SELECT id, 3, CAST(id || '-' || n AS BLOB), '', 1 FROM catalogue, n";
         connection.execute_batch(rows).unwrap();
         let catalogue = Catalogue::new(&connection);
         let steps: Vec<usize> =

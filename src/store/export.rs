@@ -94,8 +94,8 @@ const QUOTA_WINDOWS: &str = "SELECT period, window_number, granted FROM quota_wi
     WHERE token_id = ?1 ORDER BY period";
 const AUDIT: &str = "SELECT id, at, actor, actor_token, act, token_id, reason, detail FROM audit
     WHERE id > ?2 AND id <= ?3 AND (actor = ?1
-        OR EXISTS (SELECT 1 FROM tokens WHERE tokens.id = token_id AND owner = ?1)
-        OR EXISTS (SELECT 1 FROM tokens WHERE tokens.id = actor_token AND owner = ?1))
+        OR EXISTS (SELECT 1 FROM catalogue WHERE catalogue.id = token_id AND owner = ?1)
+        OR EXISTS (SELECT 1 FROM catalogue WHERE catalogue.id = actor_token AND owner = ?1))
     ORDER BY id";
 const LAST_ENTRY: &str = "SELECT coalesce(max(id), 0) FROM audit";
 

@@ -12,8 +12,8 @@ use crate::token::TokenId;
 /// Tokens of a day that are folded in one step.
 const FOLD_STEP: i64 = 128;
 
-const FIRST_HOUR: &str = "SELECT min(hour) FROM usage_hourly WHERE hour >= ?1";
-const NEXT_TOKENS: &str = "SELECT token_id FROM usage_hourly WHERE hour = ?1 AND token_id > ?2
+const FIRST_HOUR: &str = "SELECT min(hour) FROM hourly_sums WHERE hour >= ?1";
+const NEXT_TOKENS: &str = "SELECT token_id FROM hourly_sums WHERE hour = ?1 AND token_id > ?2
     ORDER BY token_id LIMIT ?3";
 
 /// Folds some tokens of the first day that is over and not folded yet. Returns whether there was one.

@@ -100,12 +100,12 @@ const LIST_OF_TOKEN: &str = concat!(
     columns!(),
     "FROM credentials CROSS JOIN late_uses AS late ON late.credential_id = credentials.id
         WHERE token_id = :token AND (:owner IS NULL
-            OR EXISTS (SELECT 1 FROM tokens WHERE tokens.id = token_id AND owner = :owner)) AND",
+            OR EXISTS (SELECT 1 FROM catalogue WHERE catalogue.id = token_id AND owner = :owner)) AND",
     conditions!()
 );
 const LIST_OF_OWNER: &str = concat!(
     columns!(),
-    "FROM tokens CROSS JOIN credentials ON credentials.token_id = tokens.id
+    "FROM catalogue CROSS JOIN credentials ON credentials.token_id = catalogue.id
         CROSS JOIN late_uses AS late ON late.credential_id = credentials.id
         WHERE owner = :owner AND",
     conditions!()

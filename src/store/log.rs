@@ -205,11 +205,12 @@ impl Reader {
             Scope::All => Some(()),
             Scope::Owner(owner) => {
                 let mut statement =
-                    self.0.prepare_cached("SELECT 1 FROM tokens WHERE owner = ?1 LIMIT 1")?;
+                    self.0.prepare_cached("SELECT 1 FROM catalogue WHERE owner = ?1 LIMIT 1")?;
                 statement.query_row([owner], |_| Ok(())).optional()?
             }
             Scope::Token(token) => {
-                let mut statement = self.0.prepare_cached("SELECT 1 FROM tokens WHERE id = ?1")?;
+                let mut statement =
+                    self.0.prepare_cached("SELECT 1 FROM catalogue WHERE id = ?1")?;
                 statement.query_row([token.as_row()], |_| Ok(())).optional()?
             }
         };
@@ -235,7 +236,7 @@ impl<'c> Records<'c> {
 }
 
 const HEAD: &str = "SELECT last_id FROM usage_heads WHERE token_id = ?1";
-const TOKENS_OF_OWNER: &str = "SELECT id FROM tokens WHERE owner = ?1";
+const TOKENS_OF_OWNER: &str = "SELECT id FROM catalogue WHERE owner = ?1";
 
 /// The newest row of a token, where its chain of back links starts.
 pub(super) fn head(connection: &Connection, token: TokenId) -> Result<Option<i64>> {

@@ -32,19 +32,19 @@ const NEWEST_OLD_GROUP: &str = "SELECT max(first_id) FROM usage_groups WHERE las
 const FORGET_ROWS: &str = "DELETE FROM usage_log WHERE id >= ?1 AND id <= ?2";
 const FORGET_GROUP: &str = "DELETE FROM usage_groups WHERE first_id = ?1";
 const SHORTEN_GROUP: &str = "UPDATE usage_groups SET first_id = ?2 WHERE first_id = ?1";
-const OLDEST_HOUR: &str = "SELECT min(hour) FROM usage_hourly";
-const OLDEST_DAY: &str = "SELECT min(day) FROM usage_daily";
-const LAST_OF_HOUR: &str = "SELECT token_id FROM usage_hourly WHERE hour = ?1
+const OLDEST_HOUR: &str = "SELECT min(hour) FROM hourly_sums";
+const OLDEST_DAY: &str = "SELECT min(day) FROM daily_sums";
+const LAST_OF_HOUR: &str = "SELECT token_id FROM hourly_sums WHERE hour = ?1
     ORDER BY token_id LIMIT 1 OFFSET ?2";
-const LAST_OF_DAY: &str = "SELECT token_id FROM usage_daily WHERE day = ?1
+const LAST_OF_DAY: &str = "SELECT token_id FROM daily_sums WHERE day = ?1
     ORDER BY token_id LIMIT 1 OFFSET ?2";
 const FORGET_HOUR: [&str; 2] = [
-    "DELETE FROM usage_hourly WHERE hour = ?1 AND token_id <= ?2",
-    "DELETE FROM usage_hourly_counts WHERE hour = ?1 AND token_id <= ?2",
+    "DELETE FROM hourly_sums WHERE hour = ?1 AND token_id <= ?2",
+    "DELETE FROM hourly_counts WHERE hour = ?1 AND token_id <= ?2",
 ];
 const FORGET_DAY: [&str; 2] = [
-    "DELETE FROM usage_daily WHERE day = ?1 AND token_id <= ?2",
-    "DELETE FROM usage_daily_counts WHERE day = ?1 AND token_id <= ?2",
+    "DELETE FROM daily_sums WHERE day = ?1 AND token_id <= ?2",
+    "DELETE FROM daily_counts WHERE day = ?1 AND token_id <= ?2",
 ];
 const FORGET_NAMES: &str =
     "DELETE FROM names WHERE id IN (SELECT id FROM names WHERE used_on < ?1 LIMIT ?2)";

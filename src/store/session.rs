@@ -91,7 +91,7 @@ const SEQUENCE: &str = "SELECT sequence FROM writers WHERE id = ?1";
 const FORGET_WRITERS: &str = "DELETE FROM writers";
 const ADD_GAP: &str = "INSERT INTO usage_gaps (hour, dropped) VALUES (?1, ?2)
     ON CONFLICT (hour) DO UPDATE SET dropped = dropped + excluded.dropped";
-const SET_LAST_USE: &str = "UPDATE tokens SET last_used_at = ?2
+const SET_LAST_USE: &str = "UPDATE catalogue SET last_used_at = ?2
     WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at <= ?2 - ?3)";
 const TRACKED_SINCE: &str = "SELECT value FROM meta WHERE key = 'last_use_tracked_since'";
 const SET_TRACKED_SINCE: &str = "UPDATE meta SET value = ?1 WHERE key = 'last_use_tracked_since'";

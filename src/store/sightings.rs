@@ -28,7 +28,7 @@ const MOST_LOOK_UPS: u32 = 512;
 /// How often it is written that an address was seen.
 const DAY: Duration = Duration::from_secs(86_400);
 
-const UNUSED: &str = "SELECT id, owner, name FROM tokens WHERE id = ?1 AND last_used_at IS NULL";
+const UNUSED: &str = "SELECT id, owner, name FROM catalogue WHERE id = ?1 AND last_used_at IS NULL";
 const SEEN_AT: &str = "SELECT seen_at FROM token_addresses WHERE token_id = ?1 AND address = ?2";
 const COUNT: &str = "SELECT count(*) FROM token_addresses WHERE token_id = ?1";
 const PUT: &str = "REPLACE INTO token_addresses (token_id, address, seen_at) VALUES (?1, ?2, ?3)";

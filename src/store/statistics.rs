@@ -45,10 +45,10 @@ struct Plan {
 
 const GROUPS: &str = "SELECT first_id, last_id FROM usage_groups
     WHERE first_at < ?2 AND last_at >= ?1 ORDER BY first_id";
-const FIRST_HOUR: &str = "SELECT min(hour) FROM usage_hourly";
-const LAST_HOUR: &str = "SELECT max(hour) FROM usage_hourly";
-const FIRST_DAY: &str = "SELECT min(day) FROM usage_daily";
-const LAST_DAY: &str = "SELECT max(day) FROM usage_daily";
+const FIRST_HOUR: &str = "SELECT min(hour) FROM hourly_sums";
+const LAST_HOUR: &str = "SELECT max(hour) FROM hourly_sums";
+const FIRST_DAY: &str = "SELECT min(day) FROM daily_sums";
+const LAST_DAY: &str = "SELECT max(day) FROM daily_sums";
 const DROPPED: &str =
     "SELECT coalesce(sum(dropped), 0) FROM usage_gaps WHERE hour >= ?1 AND hour < ?2";
 const NAME: &str = "SELECT text FROM names WHERE id = ?1";

@@ -76,8 +76,8 @@ macro_rules! tier {
     };
 }
 
-pub(super) const HOURLY: Tier = tier!("usage_hourly", "usage_hourly_counts", "hour");
-pub(super) const DAILY: Tier = tier!("usage_daily", "usage_daily_counts", "day");
+pub(super) const HOURLY: Tier = tier!("hourly_sums", "hourly_counts", "hour");
+pub(super) const DAILY: Tier = tier!("daily_sums", "daily_counts", "day");
 
 impl Tier {
     /// Merges the totals of a bucket into `sum`. Nothing where there is no row.

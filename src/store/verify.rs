@@ -19,10 +19,10 @@ use crate::token::TokenId;
 /// Problems that are told one by one.
 const MAX_PROBLEMS: usize = 100;
 
-const HOURS: &str = "SELECT DISTINCT hour FROM usage_hourly WHERE hour >= ?1 ORDER BY hour";
+const HOURS: &str = "SELECT DISTINCT hour FROM hourly_sums WHERE hour >= ?1 ORDER BY hour";
 const HOURS_OF_GROUPS: &str = "SELECT first_at FROM usage_groups WHERE first_id < ?1";
-const KEYS_OF_HOUR: &str = "SELECT count(*) FROM usage_hourly WHERE hour = ?1";
-const DAYS: &str = "SELECT day, token_id FROM usage_daily WHERE day >= ?1";
+const KEYS_OF_HOUR: &str = "SELECT count(*) FROM hourly_sums WHERE hour = ?1";
+const DAYS: &str = "SELECT day, token_id FROM daily_sums WHERE day >= ?1";
 const LAST_ID: &str = "SELECT coalesce(max(id), 0) FROM usage_log";
 const HEADS: &str = "SELECT token_id, last_id FROM usage_heads";
 const GROUPS: &str =

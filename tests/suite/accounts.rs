@@ -169,12 +169,12 @@ fn last_use_that_is_lost_at_the_end_is_told() {
     let (builder, _clock) = builder();
     let tracker = builder.without_usage_recording().open(database.path()).unwrap();
     let issued = opaque(&tracker, "laptop");
-    database.execute("ALTER TABLE tokens RENAME COLUMN last_used_at TO lost");
+    database.execute("ALTER TABLE catalogue RENAME COLUMN last_used_at TO lost");
     let refused = tracker.authenticate(&issued.secret).is_err();
-    database.execute("ALTER TABLE tokens RENAME COLUMN lost TO last_used_at");
+    database.execute("ALTER TABLE catalogue RENAME COLUMN lost TO last_used_at");
     assert!(refused, "the look-up needs the column too");
     drop(access(&tracker, &issued));
-    database.execute("ALTER TABLE tokens RENAME COLUMN last_used_at TO lost");
+    database.execute("ALTER TABLE catalogue RENAME COLUMN last_used_at TO lost");
     assert_eq!(tracker.close().unwrap_err().kind(), ErrorKind::Lost);
 }
 
@@ -246,7 +246,7 @@ fn commit_that_fails_at_its_very_end_is_tried_again_and_stored_once() {
     let issued = opaque(&tracker, "laptop");
     // A violation that is found at COMMIT and not before.
     database.execute(
-        "CREATE TABLE fault (token INTEGER REFERENCES tokens (id) DEFERRABLE INITIALLY DEFERRED);
+        "CREATE TABLE fault (token INTEGER REFERENCES catalogue (id) DEFERRABLE INITIALLY DEFERRED);
          CREATE TRIGGER fail_at_commit AFTER INSERT ON usage_log
              BEGIN INSERT INTO fault VALUES (-1); END;",
     );
@@ -266,8 +266,8 @@ fn change_that_fails_at_its_commit_leaves_everything_as_it_was() {
     let tracker = database.open();
     let issued = opaque(&tracker, "laptop");
     database.execute(
-        "CREATE TABLE fault (token INTEGER REFERENCES tokens (id) DEFERRABLE INITIALLY DEFERRED);
-         CREATE TRIGGER fail_at_commit AFTER UPDATE ON tokens
+        "CREATE TABLE fault (token INTEGER REFERENCES catalogue (id) DEFERRABLE INITIALLY DEFERRED);
+         CREATE TRIGGER fail_at_commit AFTER UPDATE ON catalogue
              BEGIN INSERT INTO fault VALUES (-1); END;",
     );
     let update = token_tracker::TokenUpdate::new().scopes(["admin"]);

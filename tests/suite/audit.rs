@@ -85,7 +85,7 @@ fn entry_stands_in_the_transaction_of_its_act() {
     let issued = opaque(&tracker, "laptop");
     database.execute("ALTER TABLE audit RENAME TO lost");
     assert!(tracker.tokens().suspend(issued.token.id).is_err());
-    assert_eq!(database.number("SELECT state FROM tokens"), 0, "not even half of it");
+    assert_eq!(database.number("SELECT state FROM catalogue"), 0, "not even half of it");
     database.execute("ALTER TABLE lost RENAME TO audit");
     tracker.tokens().suspend(issued.token.id).unwrap();
     assert_eq!(database.number("SELECT count(*) FROM audit"), 2);

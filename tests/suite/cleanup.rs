@@ -317,17 +317,17 @@ fn thousands_of_dead_tokens_go_and_each_is_in_the_book() {
     let living = opaque(&tracker, "living");
     database.execute(
         "WITH RECURSIVE numbers (n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM numbers WHERE n <= 2500)
-         INSERT INTO tokens (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at, revoked_at)
+         INSERT INTO catalogue (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at, revoked_at)
              SELECT n, 'bob', 'name ' || n, 2, 2, '[]', '[]', '{}', '', 1, 1 FROM numbers;
          INSERT INTO credentials (token_id, state, hash, fragment, created_at)
-             SELECT id, 0, randomblob(32), '', 1 FROM tokens WHERE id > 1;",
+             SELECT id, 0, randomblob(32), '', 1 FROM catalogue WHERE id > 1;",
     );
     let changes = || database.number("SELECT count(*) FROM changes");
     let before = changes();
     clock.advance(11 * DAY);
     drop(access(&tracker, &living));
     tracker.upkeep().unwrap();
-    assert_eq!(database.number("SELECT count(*) FROM tokens"), 1);
+    assert_eq!(database.number("SELECT count(*) FROM catalogue"), 1);
     assert_eq!(database.number("SELECT count(*) FROM credentials"), 1);
     assert_eq!(database.number("SELECT count(*) FROM audit WHERE act = 11"), 2_500);
     assert_eq!(changes() - before, 2_500);

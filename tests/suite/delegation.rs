@@ -309,7 +309,7 @@ fn manager_revoked_while_his_act_waits_is_too_late() {
         let call = scope.spawn(move || tokens.revoke_all(&filter, ""));
         eventually("refused meanwhile", || !accepted(&tracker, &victim));
         let id = manager.token.id;
-        other.execute_batch(&format!("UPDATE tokens SET state = 2 WHERE id = {id}")).unwrap();
+        other.execute_batch(&format!("UPDATE catalogue SET state = 2 WHERE id = {id}")).unwrap();
         other.execute_batch("COMMIT").unwrap();
         forbidden(call.join().unwrap(), None);
     });

@@ -318,7 +318,7 @@ fn interrupted_anywhere_it_is_finished_by_the_next_call() {
         "names",
         "audit",
         "credentials",
-        "tokens WHEN new.owner = '<erased>'",
+        "catalogue WHEN new.owner = '<erased>'",
     ] {
         let database = Database::new();
         let tracker = database.open();
@@ -448,11 +448,11 @@ fn long_book_and_list_are_looked_through_to_the_end() {
     database.execute(&format!(
         "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
              INSERT INTO audit (at, actor, act, token_id)
-             SELECT (SELECT max(created_at) FROM tokens), iif(n % 2 = 0, '{OWNER}', 'bob'), 3,
+             SELECT (SELECT max(created_at) FROM catalogue), iif(n % 2 = 0, '{OWNER}', 'bob'), 3,
                  iif(n % 3 = 0, {}, NULL) FROM n;
          WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 300)
-             INSERT INTO tokens (owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
-             SELECT '{OWNER}', 'n' || n, 2, 2, '[]', '[]', '{{}}', 'f', (SELECT max(created_at) FROM tokens)
+             INSERT INTO catalogue (owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
+             SELECT '{OWNER}', 'n' || n, 2, 2, '[]', '[]', '{{}}', 'f', (SELECT max(created_at) FROM catalogue)
              FROM n;",
         alices.token.id
     ));
@@ -478,7 +478,7 @@ fn log_is_left_to_whoever_makes_checkpoints() {
     let tracker = open(builder().0);
     jwt(&tracker, NAME);
     let reader = database.connect();
-    reader.execute_batch("BEGIN; SELECT count(*) FROM tokens;").unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM catalogue;").unwrap();
     let erased = erase(&tracker);
     assert_eq!((erased.tokens.len(), erased.log_emptied), (1, false));
 }

@@ -215,7 +215,7 @@ fn first_use_is_told_once_by_whichever_process_wrote_it() {
 
 /// Commits fail at their very end as long as this is there.
 const FAIL_AT_COMMIT: &str =
-    "CREATE TABLE fault (token INTEGER REFERENCES tokens (id) DEFERRABLE INITIALLY DEFERRED);
+    "CREATE TABLE fault (token INTEGER REFERENCES catalogue (id) DEFERRABLE INITIALLY DEFERRED);
      CREATE TRIGGER fail_at_commit AFTER INSERT ON usage_log
          BEGIN INSERT INTO fault VALUES (-1); END;";
 
@@ -792,8 +792,7 @@ fn without_a_hook_nothing_is_marked_and_no_address_is_kept() {
     clock.advance(95 * DAY);
     tracker.upkeep().unwrap();
     assert_eq!(database.number("SELECT count(*) FROM token_addresses"), 0);
-    let marked =
-        "SELECT count(*) FROM tokens WHERE told_dormant IS NOT NULL OR told_expiring IS NOT NULL";
+    let marked = "SELECT count(*) FROM catalogue WHERE told_dormant IS NOT NULL OR told_expiring IS NOT NULL";
     assert_eq!(database.number(marked), 0);
 }
 

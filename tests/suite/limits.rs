@@ -206,7 +206,7 @@ fn what_is_old_still_goes_while_a_batch_cannot_be_stored() {
     drop(access(&tracker, &issued));
     assert!(tracker.flush().is_err());
     // Nothing of the log is left, so that there are sums to remove alone.
-    let hours = || database.number("SELECT count(*) FROM usage_hourly");
+    let hours = || database.number("SELECT count(*) FROM hourly_sums");
     assert!(hours() > 0);
     clock.advance(Duration::from_secs(100 * 86_400));
     tracker.upkeep().unwrap();

@@ -30,13 +30,13 @@ fn leaked() -> TokenFilter {
 }
 
 fn revoked_rows(database: &Database) -> i64 {
-    database.number("SELECT count(*) FROM tokens WHERE state = 2")
+    database.number("SELECT count(*) FROM catalogue WHERE state = 2")
 }
 
 /// Refuses to revoke tokens from this number on, as a disk would that is full by then.
 fn break_from(database: &Database, token: usize) {
     database.execute(&format!(
-        "CREATE TRIGGER broken BEFORE UPDATE ON tokens WHEN new.state = 2 AND new.id >= {token}
+        "CREATE TRIGGER broken BEFORE UPDATE ON catalogue WHEN new.state = 2 AND new.id >= {token}
          BEGIN SELECT raise(ABORT, 'no more'); END"
     ));
 }
@@ -223,7 +223,7 @@ fn more_tokens_than_one_reading_takes_are_all_found() {
     let database = Database::new();
     let tracker = database.open();
     database.execute(
-        "INSERT INTO tokens (owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
+        "INSERT INTO catalogue (owner, name, kind, state, tags, scopes, metadata, fragment, created_at)
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10001)
          SELECT 'mallory', i, 2, iif(i % 1000 = 0, 2, 0), '[\"leaked\"]', '[]', '{}', '',
              1767225600000000 FROM n",
@@ -247,7 +247,7 @@ fn none_is_accepted_between_the_steps() {
         let watching = scope.spawn(|| {
             let (reader, mut between) = (database.connect(), 0);
             while !done.load(Ordering::SeqCst) {
-                let sql = "SELECT count(*) FROM tokens WHERE state = 2";
+                let sql = "SELECT count(*) FROM catalogue WHERE state = 2";
                 let stored: i64 = reader.query_row(sql, [], |row| row.get(0)).unwrap();
                 if stored > 0 {
                     let late = tokens.iter().rev().step_by(97);
@@ -410,10 +410,10 @@ fn what_is_stored_is_not_held_in_memory_any_longer() {
     break_from(&database, 270);
     tracker.tokens().revoke_all(&leaked(), "").unwrap_err();
     // As if somebody had put an old copy of the file in its place.
-    database.execute("DROP TRIGGER broken; UPDATE tokens SET state = 0");
+    database.execute("DROP TRIGGER broken; UPDATE catalogue SET state = 0");
     let alive = || tokens.iter().map(|issued| accepted(&tracker, issued)).collect::<Vec<_>>();
     assert_eq!(alive(), [vec![true; 256], vec![false; 44]].concat(), "the last step failed");
     tracker.tokens().revoke_all(&leaked(), "").unwrap();
-    database.execute("UPDATE tokens SET state = 0");
+    database.execute("UPDATE catalogue SET state = 0");
     assert_eq!(alive(), vec![true; 300]);
 }

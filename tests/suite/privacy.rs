@@ -302,7 +302,7 @@ fn pages_lose_nothing_and_repeat_nothing() {
          INSERT INTO names (kind, text, brought_by, used_on) SELECT 1, 'agent ' || n, {id}, 100000
              FROM numbers WHERE n <= 512;
          INSERT INTO audit (at, act, token_id)
-             SELECT (SELECT max(created_at) FROM tokens), 3, iif(n % 3 = 0, {id}, NULL) FROM numbers;
+             SELECT (SELECT max(created_at) FROM catalogue), 3, iif(n % 3 = 0, {id}, NULL) FROM numbers;
          DROP TABLE numbers;"
     ));
     let (report, lines) = export(&tracker, OWNER);

@@ -58,7 +58,7 @@ fn reader_that_fell_behind_the_log_of_changes_forgets_everything() {
     // A hundred thousand changes by others, of which the log kept the newest alone.
     database.execute(
         "BEGIN IMMEDIATE;
-         UPDATE tokens SET state = 1;
+         UPDATE catalogue SET state = 1;
          INSERT INTO changes (generation, token_id) VALUES (100001, 999);
          COMMIT;",
     );

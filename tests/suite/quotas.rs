@@ -504,7 +504,7 @@ fn token_that_another_process_revoked_while_units_were_waited_for_is_refused_tho
     edit_quota(&tracker, &issued, Quota::new().per_day(40));
     database.execute("DELETE FROM changes");
     let other = database.connect();
-    other.execute_batch("BEGIN IMMEDIATE; UPDATE tokens SET state = 2").unwrap();
+    other.execute_batch("BEGIN IMMEDIATE; UPDATE catalogue SET state = 2").unwrap();
     std::thread::scope(|scope| {
         let waiting = scope.spawn(|| tracker.authenticate(&issued.secret));
         std::thread::sleep(Duration::from_millis(100));

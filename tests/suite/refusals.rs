@@ -88,7 +88,7 @@ fn storage_fault_during_authentication_is_unavailable_and_never_a_denial() {
     let tracker = builder.open(database.path()).unwrap();
     let (cached, fresh) = (opaque(&tracker, "cached"), opaque(&tracker, "not seen before"));
     assert!(accepted(&tracker, &cached));
-    database.execute("ALTER TABLE tokens RENAME TO lost; ALTER TABLE changes RENAME TO gone;");
+    database.execute("ALTER TABLE catalogue RENAME TO lost; ALTER TABLE changes RENAME TO gone;");
     let unavailable = |issued: &token_tracker::Issued| match tracker.authenticate(&issued.secret) {
         Err(AuthError::Unavailable(unavailable)) => unavailable.status(),
         other => panic!("not unavailable: {other:?}"),
@@ -97,7 +97,7 @@ fn storage_fault_during_authentication_is_unavailable_and_never_a_denial() {
     clock.advance(Duration::from_millis(251));
     assert_eq!(unavailable(&cached), 503, "a cached token is not relied on past its bound");
     assert_eq!(denied(&tracker, "tt_forged").status(), 401, "a forgery needs no storage to see");
-    database.execute("ALTER TABLE lost RENAME TO tokens; ALTER TABLE gone RENAME TO changes;");
+    database.execute("ALTER TABLE lost RENAME TO catalogue; ALTER TABLE gone RENAME TO changes;");
     assert!(accepted(&tracker, &fresh) && accepted(&tracker, &cached));
     assert_eq!(tracker.health().strangers, 1);
 }
@@ -109,7 +109,7 @@ fn stale_answers_are_served_for_the_time_that_was_allowed_and_no_longer() {
     let tracker = builder.serve_stale(Duration::from_secs(60)).open(database.path()).unwrap();
     let issued = opaque(&tracker, "cached");
     assert!(accepted(&tracker, &issued));
-    database.execute("ALTER TABLE tokens RENAME TO lost; ALTER TABLE changes RENAME TO gone;");
+    database.execute("ALTER TABLE catalogue RENAME TO lost; ALTER TABLE changes RENAME TO gone;");
     clock.advance(Duration::from_secs(60));
     assert!(accepted(&tracker, &issued));
     tracker.tokens().revoke(issued.token.id, "").unwrap_err();

@@ -136,7 +136,7 @@ fn restrictions_that_cannot_be_read_let_nobody_in() {
     drop(tracker);
     for unreadable in [r#"{"networks": ["10.0.0.1/8"]}"#, r#"{"planet": "earth"}"#, "{", "17", "[]"]
     {
-        database.execute(&format!("UPDATE tokens SET restrictions = '{unreadable}'"));
+        database.execute(&format!("UPDATE catalogue SET restrictions = '{unreadable}'"));
         let tracker = database.open();
         let refusal = tracker.authenticate(&issued.secret).unwrap_err();
         assert_eq!(refusal.status(), 503, "{unreadable}");

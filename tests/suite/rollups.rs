@@ -88,18 +88,18 @@ fn totals_stay_as_records_hours_and_days_are_removed_in_turn() {
     assert_eq!(expected[4].0.total, expected[5].0.total);
     assert_sound(&tracker);
     let count = |table: &str| database.number(&format!("SELECT count(*) FROM {table}"));
-    for (days, gone) in [(0, ""), (50, "usage_log"), (60, "usage_hourly"), (3, "usage_groups")] {
+    for (days, gone) in [(0, ""), (50, "usage_log"), (60, "hourly_sums"), (3, "usage_groups")] {
         clock.advance(DAY * days);
         tracker.upkeep().unwrap();
         assert!(gone.is_empty() || count(gone) == 0, "{gone} after {days} days more");
         assert_eq!(queries.iter().map(numbers).collect::<Vec<_>>(), expected, "{gone}");
         assert_sound(&tracker);
     }
-    assert_eq!((count("usage_hourly_counts"), count("usage_gaps")), (0, 0));
-    assert!(count("usage_daily") > 0 && count("names") > 0);
+    assert_eq!((count("hourly_counts"), count("usage_gaps")), (0, 0));
+    assert!(count("daily_sums") > 0 && count("names") > 0);
     clock.advance(DAY * 730);
     tracker.upkeep().unwrap();
-    assert_eq!((count("usage_daily"), count("usage_daily_counts"), count("names")), (0, 0, 0));
+    assert_eq!((count("daily_sums"), count("daily_counts"), count("names")), (0, 0, 0));
     assert_eq!(stats.all().between(start, end).summary().unwrap().total, 0);
     live(&tracker, &clock, &tokens, &mut Dice(2), 1);
     assert_sound(&tracker);
@@ -178,7 +178,7 @@ fn requests_that_come_late_for_a_day_that_is_summed_up_are_added_to_it() {
     clock.advance(DAY * 100);
     tracker.flush().unwrap();
     tracker.upkeep().unwrap();
-    assert_eq!(database.number("SELECT count(*) FROM usage_hourly"), 0);
+    assert_eq!(database.number("SELECT count(*) FROM hourly_sums"), 0);
     let mut total = 1;
     for back in [DAY * 100, DAY * 99, Duration::ZERO] {
         clock.set_wall(start + DAY * 100 - back);
@@ -240,7 +240,7 @@ fn what_is_wrong_in_a_file_is_told() {
     tracker.upkeep().unwrap();
     assert_sound(&tracker);
     for (harm, undo) in [
-        ("UPDATE usage_hourly SET success = 9", "UPDATE usage_hourly SET success = 0"),
+        ("UPDATE hourly_sums SET success = 9", "UPDATE hourly_sums SET success = 0"),
         (
             "UPDATE usage_log SET back = 2 WHERE id = 4",
             "UPDATE usage_log SET back = 1 WHERE id = 4",
@@ -250,8 +250,8 @@ fn what_is_wrong_in_a_file_is_told() {
         ("UPDATE usage_log SET endpoint = 1600 WHERE id = 1", "UPDATE usage_log SET endpoint = 0"),
         ("UPDATE progress SET next_id = 5", "UPDATE progress SET next_id = 6"),
         (
-            "CREATE TABLE kept AS SELECT * FROM usage_hourly; DELETE FROM usage_hourly",
-            "INSERT INTO usage_hourly SELECT * FROM kept; DROP TABLE kept",
+            "CREATE TABLE kept AS SELECT * FROM hourly_sums; DELETE FROM hourly_sums",
+            "INSERT INTO hourly_sums SELECT * FROM kept; DROP TABLE kept",
         ),
     ] {
         database.execute(harm);

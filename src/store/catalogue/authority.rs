@@ -31,9 +31,9 @@ pub(crate) struct Authority {
 macro_rules! authority_by {
     ($condition:literal) => {
         concat!(
-            "SELECT (SELECT coalesce(max(generation), 0) FROM changes), tokens.id, owner, name, kind,
-             tokens.state, scopes, restrictions, tokens.expires_at, last_used_at, credentials.id, credentials.state, ends_at
-             FROM credentials JOIN tokens ON tokens.id = token_id WHERE ",
+            "SELECT (SELECT coalesce(max(generation), 0) FROM changes), catalogue.id, owner, name, kind,
+             catalogue.state, scopes, restrictions, catalogue.expires_at, last_used_at, credentials.id, credentials.state, ends_at
+             FROM credentials JOIN catalogue ON catalogue.id = token_id WHERE ",
             $condition
         )
     };

@@ -12,7 +12,7 @@ use crate::token::{TokenFilter, TokenId, TokenState, TokenStatus};
 /// What a filter asks for, the owner aside. The status is compared as a number, in the order of the states.
 macro_rules! is_asked_for {
     () => {
-        "tokens.id > :after AND tokens.id <= :until
+        "catalogue.id > :after AND catalogue.id <= :until
         AND (:name IS NULL OR name = :name)
         AND (:status IS NULL OR :status = CASE
             WHEN state = 2 THEN 2
@@ -28,7 +28,7 @@ macro_rules! is_asked_for {
             OR (state IN (0, 1) AND expires_at > :now AND expires_at <= :expiring_until))
         AND (:tag IS NULL OR EXISTS (SELECT 1 FROM json_each(tags) WHERE value = :tag))
         AND (:kid IS NULL
-            OR EXISTS (SELECT 1 FROM credentials WHERE token_id = tokens.id AND kid = :kid))"
+            OR EXISTS (SELECT 1 FROM credentials WHERE token_id = catalogue.id AND kid = :kid))"
     };
 }
 
@@ -36,19 +36,19 @@ macro_rules! is_asked_for {
 macro_rules! of_everybody_and_of_owner {
     ($start:expr, $end:literal) => {
         [
-            concat!($start, " FROM tokens WHERE :owner IS NULL AND ", is_asked_for!(), $end),
-            concat!($start, " FROM tokens WHERE owner = :owner AND ", is_asked_for!(), $end),
+            concat!($start, " FROM catalogue WHERE :owner IS NULL AND ", is_asked_for!(), $end),
+            concat!($start, " FROM catalogue WHERE owner = :owner AND ", is_asked_for!(), $end),
         ]
     };
 }
 
 const LIST: [&str; 2] = of_everybody_and_of_owner!(
     concat!("SELECT ", token_columns!()),
-    " ORDER BY tokens.id LIMIT :limit"
+    " ORDER BY catalogue.id LIMIT :limit"
 );
 const COUNT: [&str; 2] = of_everybody_and_of_owner!("SELECT count(*)", "");
 const FIND: [&str; 2] =
-    of_everybody_and_of_owner!("SELECT tokens.id, state", " ORDER BY tokens.id LIMIT :limit");
+    of_everybody_and_of_owner!("SELECT catalogue.id, state", " ORDER BY catalogue.id LIMIT :limit");
 const SURVEY: [&str; 2] = of_everybody_and_of_owner!(
     "SELECT count(*) FILTER (WHERE state = 2), count(*) FILTER (WHERE state <> 2),
         count(*) FILTER (WHERE state <> 2 AND last_used_at >= :used_since),
@@ -56,7 +56,7 @@ const SURVEY: [&str; 2] = of_everybody_and_of_owner!(
             AND (:tracked_since IS NULL OR max(created_at, :used_since) < :tracked_since))",
     ""
 );
-const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM tokens";
+const NEWEST: &str = "SELECT coalesce(max(id), 0) FROM catalogue";
 
 /// The moment that a filter is read at.
 #[derive(Clone, Copy, Debug)]

@@ -23,8 +23,8 @@ pub(crate) struct Named {
     pub(crate) issuer: Option<String>,
 }
 
-const NAMED: &str = "SELECT tokens.id, owner, kind, tokens.expires_at, issuer
-    FROM credentials JOIN tokens ON tokens.id = token_id WHERE credentials.id = ?1";
+const NAMED: &str = "SELECT catalogue.id, owner, kind, catalogue.expires_at, issuer
+    FROM credentials JOIN catalogue ON catalogue.id = token_id WHERE credentials.id = ?1";
 const LIVING: &str =
     "SELECT id, state, ends_at FROM credentials WHERE token_id = ?1 AND state IN (0, 1, 2)";
 /// A credential that was never current has no end of its own.
@@ -41,7 +41,7 @@ const END_UNUSED: &str =
     "UPDATE credentials SET state = 3, retired_at = ?2 WHERE token_id = ?1 AND state = 1";
 const SEND_OUT: &str = "UPDATE credentials SET state = 2, ends_at = ?2, ends_on_use = ?3
     WHERE id = ?1 AND (state = 0 OR (state = 2 AND (ends_at IS NULL OR ends_at > ?4)))";
-const SET_FRAGMENT: &str = "UPDATE tokens SET fragment = ?2 WHERE id = ?1";
+const SET_FRAGMENT: &str = "UPDATE catalogue SET fragment = ?2 WHERE id = ?1";
 const PROMOTE: &str = "UPDATE credentials SET state = 0, first_used_at = ?2
     WHERE id = ?1 AND state = 1 RETURNING token_id";
 /// One whose deadline came first ended there.
@@ -50,7 +50,7 @@ const END_ON_USE: &str =
     WHERE token_id = ?1 AND state = 2 AND ends_on_use = 1 RETURNING id, ends_at IS NULL OR ends_at > ?2";
 const CREDENTIALS: &str = "SELECT credentials.id, credentials.fragment, kind, credentials.state,
         credentials.created_at, first_used_at, ends_at, retired_at
-    FROM credentials JOIN tokens ON tokens.id = token_id WHERE token_id = ?1
+    FROM credentials JOIN catalogue ON catalogue.id = token_id WHERE token_id = ?1
     ORDER BY credentials.id DESC LIMIT ?2";
 
 impl Catalogue<'_> {

@@ -40,13 +40,13 @@ pub(crate) struct TokenRow {
 /// have: the current one, else the one that was replaced last, else the new one; a step or two in an index.
 macro_rules! token_columns {
     () => {
-        "tokens.id, owner, name, tokens.kind, tokens.state, description, tags, scopes, restrictions, metadata,
-         tokens.fragment, tokens.created_at, tokens.expires_at, last_used_at, revoked_at, revoked_by,
+        "catalogue.id, owner, name, catalogue.kind, catalogue.state, description, tags, scopes, restrictions, metadata,
+         catalogue.fragment, catalogue.created_at, catalogue.expires_at, last_used_at, revoked_at, revoked_by,
          revoke_reason,
-         coalesce((SELECT max(id) FROM credentials WHERE token_id = tokens.id AND credentials.state = 0),
-            (SELECT max(id) FROM credentials WHERE token_id = tokens.id AND credentials.state = 2),
-            (SELECT max(id) FROM credentials WHERE token_id = tokens.id AND credentials.state = 1),
-            (SELECT max(id) FROM credentials WHERE token_id = tokens.id), 0)"
+         coalesce((SELECT max(id) FROM credentials WHERE token_id = catalogue.id AND credentials.state = 0),
+            (SELECT max(id) FROM credentials WHERE token_id = catalogue.id AND credentials.state = 2),
+            (SELECT max(id) FROM credentials WHERE token_id = catalogue.id AND credentials.state = 1),
+            (SELECT max(id) FROM credentials WHERE token_id = catalogue.id), 0)"
     };
 }
 pub(super) use token_columns;

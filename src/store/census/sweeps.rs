@@ -21,7 +21,7 @@ pub(super) const ADDRESSES: Sweep = Sweep {
     page: "SELECT max(token_id) FROM
         (SELECT token_id FROM token_addresses WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
     forget: "DELETE FROM token_addresses WHERE token_id > ?1 AND token_id <= ?2
-        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
+        AND NOT EXISTS (SELECT 1 FROM catalogue WHERE id = token_id)",
     forget_old: Some(
         "DELETE FROM token_addresses WHERE token_id > ?1 AND token_id <= ?2 AND seen_at < ?3",
     ),
@@ -30,7 +30,7 @@ pub(super) const QUOTAS: Sweep = Sweep {
     page: "SELECT max(token_id) FROM
         (SELECT token_id FROM quota_windows WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
     forget: "DELETE FROM quota_windows WHERE token_id > ?1 AND token_id <= ?2
-        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)",
+        AND NOT EXISTS (SELECT 1 FROM catalogue WHERE id = token_id)",
     forget_old: None,
 };
 /// A head that leads to a row stays as long as the row does: without it nobody could find the row by its token.
@@ -38,7 +38,7 @@ pub(super) const HEADS: Sweep = Sweep {
     page: "SELECT max(token_id) FROM
         (SELECT token_id FROM usage_heads WHERE token_id > ?1 ORDER BY token_id LIMIT ?2)",
     forget: "DELETE FROM usage_heads WHERE token_id > ?1 AND token_id <= ?2
-        AND NOT EXISTS (SELECT 1 FROM tokens WHERE id = token_id)
+        AND NOT EXISTS (SELECT 1 FROM catalogue WHERE id = token_id)
         AND NOT EXISTS (SELECT 1 FROM usage_log WHERE id = last_id)",
     forget_old: None,
 };

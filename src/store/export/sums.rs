@@ -17,10 +17,10 @@ use crate::tally::{Dimension, Value as Counted};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
-const NEXT_HOUR: &str = "SELECT min(hour) FROM usage_hourly WHERE hour > ?1";
-const NEXT_DAY: &str = "SELECT min(day) FROM usage_daily WHERE day > ?1";
-const HAS_HOUR: &str = "SELECT 1 FROM usage_hourly WHERE hour = ?1 AND token_id = ?2";
-const HAS_DAY: &str = "SELECT 1 FROM usage_daily WHERE day = ?1 AND token_id = ?2";
+const NEXT_HOUR: &str = "SELECT min(hour) FROM hourly_sums WHERE hour > ?1";
+const NEXT_DAY: &str = "SELECT min(day) FROM daily_sums WHERE day > ?1";
+const HAS_HOUR: &str = "SELECT 1 FROM hourly_sums WHERE hour = ?1 AND token_id = ?2";
+const HAS_DAY: &str = "SELECT 1 FROM daily_sums WHERE day = ?1 AND token_id = ?2";
 const NAME: &str = "SELECT text FROM names WHERE id = ?1";
 
 /// Sums of a tier, and how its buckets are told.

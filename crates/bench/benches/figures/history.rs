@@ -74,21 +74,21 @@ const COPIES: [&str; 4] = [
         first_at + ?1 * 86400000000, last_at + ?1 * 86400000000,
         base_at + ?1 * 86400000000
         FROM usage_groups WHERE first_id <= ?2",
-    "INSERT INTO usage_hourly
+    "INSERT INTO hourly_sums
         SELECT hour + 24 * ?1, token_id, success, client_error, server_error, denied, unfinished,
             below_400, response_bytes, cost, duration_us, longest_us, latency
-        FROM usage_hourly WHERE hour < (SELECT min(hour) + 24 FROM usage_hourly) AND ?2",
-    "INSERT INTO usage_hourly_counts SELECT hour + 24 * ?1, token_id, counts
-        FROM usage_hourly_counts
-        WHERE hour < (SELECT min(hour) + 24 FROM usage_hourly_counts) AND ?2",
+        FROM hourly_sums WHERE hour < (SELECT min(hour) + 24 FROM hourly_sums) AND ?2",
+    "INSERT INTO hourly_counts SELECT hour + 24 * ?1, token_id, counts
+        FROM hourly_counts
+        WHERE hour < (SELECT min(hour) + 24 FROM hourly_counts) AND ?2",
 ];
 const COPIES_OF_WHOLE_DAYS: [&str; 2] = [
-    "INSERT INTO usage_daily
+    "INSERT INTO daily_sums
         SELECT day + ?1, token_id, success, client_error, server_error, denied, unfinished,
             below_400, response_bytes, cost, duration_us, longest_us, latency
-        FROM usage_daily WHERE day = (SELECT min(day) FROM usage_daily)",
-    "INSERT INTO usage_daily_counts SELECT day + ?1, token_id, counts
-        FROM usage_daily_counts WHERE day = (SELECT min(day) FROM usage_daily_counts)",
+        FROM daily_sums WHERE day = (SELECT min(day) FROM daily_sums)",
+    "INSERT INTO daily_counts SELECT day + ?1, token_id, counts
+        FROM daily_counts WHERE day = (SELECT min(day) FROM daily_counts)",
 ];
 /// How far things are after `?1` more days of `?2` rows, the last of which is not over.
 const MARKS: [&str; 2] = [

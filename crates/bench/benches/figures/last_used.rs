@@ -28,7 +28,7 @@ fn writes(scale: Scale) -> f64 {
         }
         tracker.flush().unwrap();
     }
-    let used = "SELECT count(*) FROM tokens WHERE last_used_at IS NOT NULL";
+    let used = "SELECT count(*) FROM catalogue WHERE last_used_at IS NOT NULL";
     let used: i64 = database.connect().query_row(used, [], |row| row.get(0)).unwrap();
     assert_eq!(used, count as i64, "every use is known");
     tracker.health().last_used_writes as f64 / count as f64

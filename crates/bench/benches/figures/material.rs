@@ -74,7 +74,7 @@ impl Database {
 }
 
 const SCOPES: &str = r#"["items:read","items:write"]"#;
-const INSERT_TOKEN: &str = "INSERT INTO tokens
+const INSERT_TOKEN: &str = "INSERT INTO catalogue
     (id, owner, name, kind, state, tags, scopes, metadata, fragment, created_at, expires_at)
     VALUES (?1, ?2, ?3, 0, 0, '[]', ?4, '{}', '', ?5, ?6)";
 const INSERT_CREDENTIAL: &str =

@@ -19,9 +19,9 @@ fn bytes_per_record(_: Scale) -> f64 {
 }
 
 const HOURLY: &str =
-    "SELECT sum(payload) * 1.0 / sum(ncell) FROM dbstat WHERE name = 'usage_hourly'";
+    "SELECT sum(payload) * 1.0 / sum(ncell) FROM dbstat WHERE name = 'hourly_sums'";
 const COUNTS: &str =
-    "SELECT sum(payload) * 1.0 / sum(ncell) FROM dbstat WHERE name = 'usage_hourly_counts'";
+    "SELECT sum(payload) * 1.0 / sum(ncell) FROM dbstat WHERE name = 'hourly_counts'";
 
 fn rollup_bytes_per_key(_: Scale) -> f64 {
     let connection = million().connect();

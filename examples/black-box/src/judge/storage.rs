@@ -25,7 +25,7 @@ pub fn storage_fault_during_authentication_is_503(stack: &Stack) {
     let service = stack.start();
     let fresh = service.issue("opaque", "not seen before");
     service.get("/hello/x", &service.jwt).expect_status(200);
-    execute(&service, "ALTER TABLE tokens RENAME TO lost; ALTER TABLE changes RENAME TO gone;");
+    execute(&service, "ALTER TABLE catalogue RENAME TO lost; ALTER TABLE changes RENAME TO gone;");
     thread::sleep(FRESHNESS);
     for token in [&fresh.token, &service.jwt] {
         let response = service.get("/hello/x", token).expect_status(503);
