@@ -33,6 +33,8 @@ pub enum ErrorKind {
     ClockInDoubt,
     /// The tracker is closed.
     Closed,
+    /// The question took longer than it may: see [`StatsQuery::deadline`](crate::StatsQuery::deadline).
+    DeadlineExceeded,
     /// The token is past its expiry. An edit of the expiry brings it back.
     Expired,
     /// The token that is acted with [in whose name](crate::Tokens::on_behalf_of) may not do this, or not any longer.

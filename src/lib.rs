@@ -90,11 +90,13 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod answer;
 mod audit;
 mod bounds;
 mod builder;
 mod cache;
 mod checkpoints;
+mod clients;
 mod clock;
 mod clock_watch;
 mod credential;
@@ -153,6 +155,10 @@ mod writer;
 
 // The public interface is:
 pub use address::{AddressKey, ClientAddress, ClientAddresses};
+pub use answer::{
+    CompatibilitySummary, Distinct, Group, GroupKey, Groups, Latency, RouteCount, Summary,
+    Verification,
+};
 pub use audit::{Act, AuditEntry, AuditFilter, AuditPage};
 pub use builder::Builder;
 pub use clock::{Clock, ManualClock, SystemClock};
@@ -172,7 +178,7 @@ pub use late_use::{LateUse, LateUseFilter, LateUsePage};
 pub use network::Network;
 pub use path_filter::PathFilter;
 pub use progress::Progress;
-pub use query::{CompatibilitySummary, Latency, RouteCount, Summary, Verification};
+pub use query::{Grouping, Order};
 pub use quota::{Quota, QuotaState, QuotaWindow, Rate};
 pub use reason::DenialReason;
 pub use receipt::Receipt;

@@ -1,8 +1,11 @@
-//! Questions about usage and their answers.
+//! Questions about usage: whose, over what period, and grouped by what.
 
-use std::time::Duration;
+use std::fmt;
+use std::str::FromStr;
+use std::time::{Duration, Instant};
 
-use time::OffsetDateTime;
+use serde::{Deserialize, Serialize};
+use time::{Date, OffsetDateTime, Time, UtcOffset};
 
 use crate::error::Error;
 use crate::tally::Tally;
@@ -12,11 +15,14 @@ use crate::token::TokenId;
 /// The longest period that can be asked for, in days: ten years.
 pub(crate) const MAX_DAYS: u32 = 3_650;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 /// Whose usage is asked for.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Scope {
     All,
     Owner(String),
+    Tag(String),
     Token(TokenId),
 }
 
@@ -26,213 +32,324 @@ pub(crate) struct Period {
     pub(crate) from: Timestamp,
     pub(crate) until: Timestamp,
     pub(crate) days: f64,
+    /// What it begins with, where that was said: a period up to now begins where it can.
+    pub(crate) begins: Option<&'static str>,
 }
 
 impl Period {
     /// The days up to now, from the full hour on in which they begin, with all of the present hour.
     pub(crate) fn last_days(days: i64, now: Timestamp) -> Result<Self, Error> {
-        if !(1..=i64::from(MAX_DAYS)).contains(&days) {
-            return Err(Error::invalid("days", format!("must be 1 to {MAX_DAYS}, not {days}")));
-        }
-        Ok(Self {
-            from: Timestamp::of_hour(now.hour().saturating_sub(days * 24)),
+        let hours = check("days", days, MAX_DAYS)?.saturating_mul(24);
+        Ok(Self { days: days as f64, ..Self::back(hours, now) })
+    }
+
+    pub(crate) fn last_hours(hours: i64, now: Timestamp) -> Result<Self, Error> {
+        Ok(Self::back(check("hours", hours, MAX_DAYS * 24)?, now))
+    }
+
+    fn back(hours: i64, now: Timestamp) -> Self {
+        Self {
+            from: Timestamp::of_hour(now.hour().saturating_sub(hours)),
             until: Timestamp::of_hour(now.hour().saturating_add(1)),
-            days: days as f64,
-        })
+            days: hours as f64 / 24.0,
+            begins: None,
+        }
     }
 
     pub(crate) fn between(from: Timestamp, until: Timestamp) -> Result<Self, Error> {
         if until <= from {
             return Err(Error::invalid("until", "must be after `from`"));
         }
-        let longest = Duration::from_secs(u64::from(MAX_DAYS) * 86_400);
-        if from.saturating_add(longest) < until {
+        if from.saturating_add(DAY * MAX_DAYS) < until {
             return Err(Error::invalid(
                 "from",
                 format!("must be within {MAX_DAYS} days of `until`"),
             ));
         }
         let micros = until.as_micros().saturating_sub(from.as_micros());
-        Ok(Self { from, until, days: (micros / 1_000_000) as f64 / 86_400.0 })
+        Ok(Self { from, until, days: micros as f64 / 86_400e6, begins: Some("from") })
+    }
+
+    /// Whole days of the calendar, the last among them.
+    pub(crate) fn days(first: Date, last: Date, offset: UtcOffset) -> Result<Self, Error> {
+        if last < first {
+            return Err(Error::invalid("last", "must not be before `first`"));
+        }
+        let starts =
+            |date: Date| Timestamp::from(date.with_time(Time::MIDNIGHT).assume_offset(offset));
+        Self::between(starts(first), starts(last).saturating_add(DAY))
+            .map(|period| Self { begins: Some("first"), ..period })
+            .map_err(|_| {
+                Error::invalid("first", format!("must be within {MAX_DAYS} days of `last`"))
+            })
+    }
+
+    /// The last days of the calendar, up to the end of today.
+    pub(crate) fn calendar_days(
+        days: i64,
+        now: Timestamp,
+        offset: UtcOffset,
+    ) -> Result<Self, Error> {
+        check("days", days, MAX_DAYS)?;
+        let today = now.to_date_time().to_offset(offset).date();
+        let first = today.saturating_sub(time::Duration::days(days - 1));
+        Self::days(first, today, offset).map(|period| Self { begins: None, ..period })
+    }
+
+    /// It in parts of whole hours, or of whole days of the calendar, each with its beginning; the first and the last
+    /// are cut by the period.
+    pub(crate) fn parts(&self, unit: Unit, offset: UtcOffset) -> Result<Vec<Part>, Error> {
+        let length = match unit {
+            Unit::Day => 86_400_000_000,
+            Unit::Hour => 3_600_000_000,
+        };
+        let shift = i64::from(offset.whole_seconds()) * 1_000_000;
+        let (from, until) = (self.from.as_micros(), self.until.as_micros());
+        if until.saturating_sub(from) / length > MAX_PARTS {
+            let message =
+                format!("would make over {MAX_PARTS} groups of this period: ask for days");
+            return Err(Error::invalid("by", message));
+        }
+        let mut parts = Vec::new();
+        let mut start = from;
+        while start < until {
+            let local = start.saturating_add(shift).div_euclid(length).saturating_mul(length);
+            let begins = local.saturating_sub(shift);
+            let end = begins.saturating_add(length).min(until);
+            let days = end.saturating_sub(start) as f64 / 86_400e6;
+            let [begins, from, until] = [begins, start, end].map(Timestamp::from_micros);
+            parts.push(Part { begins, period: Self { from, until, days, begins: None } });
+            start = end;
+        }
+        Ok(parts)
     }
 }
 
-/// Totals by outcome, and how long requests took, over a period.
-///
-/// `total` is the sum of the five outcomes. Durations are those of all requests, the denied among them.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct Summary {
-    /// How long the period is, in days, as it was asked for.
-    pub period_days: f64,
-    /// From when on requests are counted. Earlier than what was asked for, where the records of that hour are no
-    /// longer kept, by the rest of an hour; where its hours are no longer kept, by the rest of a day (UTC).
-    pub from: OffsetDateTime,
-    /// Until when requests are counted, this instant not among them; later than asked for as `from` is earlier.
-    pub until: OffsetDateTime,
-    /// Records that were dropped in the hours of the period, of whatever token: a gap in all the other numbers.
-    pub dropped: u64,
-    /// All requests.
-    pub total: u64,
-    /// Answered below 400, to the end.
-    pub success: u64,
-    /// Answered 4xx by the service.
-    pub client_error: u64,
-    /// Answered 5xx, or failed half-way.
-    pub server_error: u64,
-    /// Refused by this library.
-    pub denied: u64,
-    /// Never ended.
-    pub unfinished: u64,
-    /// Those with a status below 400, whatever became of them after the head.
-    pub below_400: u64,
-    /// The bodies that were sent, in bytes.
-    pub response_bytes: u64,
-    /// The sum of the costs, those of refused requests too.
-    pub cost: u64,
-    /// How long requests took; `None` where there was none.
-    pub latency: Option<Latency>,
+/// An hour or a day.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Part {
+    pub(crate) begins: Timestamp,
+    pub(crate) period: Period,
 }
 
-impl Summary {
-    pub(crate) fn new(
-        tally: &Tally,
-        dropped: u64,
-        period_days: f64,
-        from: OffsetDateTime,
-        until: OffsetDateTime,
-    ) -> Self {
-        Self {
-            period_days,
-            from,
-            until,
-            dropped,
-            total: tally.total(),
-            success: tally.success,
-            client_error: tally.client_error,
-            server_error: tally.server_error,
-            denied: tally.denied,
-            unfinished: tally.unfinished,
-            below_400: tally.below_400,
-            response_bytes: tally.response_bytes,
-            cost: tally.cost,
-            latency: Latency::of(tally),
+/// Hours or days that one answer has at most.
+const MAX_PARTS: i64 = 10_000;
+
+/// What a period is cut into.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Unit {
+    Day,
+    Hour,
+}
+
+fn check(field: &'static str, number: i64, most: u32) -> Result<i64, Error> {
+    if (1..=i64::from(most)).contains(&number) {
+        return Ok(number);
+    }
+    Err(Error::invalid(field, format!("must be 1 to {most}, not {number}")))
+}
+
+/// What [`StatsQuery::groups`](crate::StatsQuery::groups) puts requests together by.
+///
+/// As text, which is also its form in JSON, in snake case: `status_class`.
+///
+/// ```
+/// use token_tracker::Grouping;
+///
+/// assert_eq!("status_class".parse::<Grouping>()?, Grouping::StatusClass);
+/// assert_eq!("colour".parse::<Grouping>().unwrap_err().field(), Some("by"));
+/// # Ok::<(), token_tracker::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Grouping {
+    /// The client's address, as [it is kept](crate::ClientAddresses).
+    ClientAddress,
+    /// Days of the calendar, in the [offset](crate::StatsQuery::offset) that was asked for.
+    Day,
+    /// Hours, in the offset.
+    Hour,
+    /// The request's method.
+    Method,
+    /// How requests ended.
+    Outcome,
+    /// The owner of the token, as the catalogue has it now.
+    Owner,
+    /// Why requests were denied; those that were not are in no group.
+    Reason,
+    /// The route template.
+    Route,
+    /// The status code.
+    Status,
+    /// The first digit of the status code: `2xx`.
+    StatusClass,
+    /// The token.
+    Token,
+    /// The `User-Agent`.
+    UserAgent,
+}
+
+const GROUPINGS: [(&str, Grouping); 12] = [
+    ("client_address", Grouping::ClientAddress),
+    ("day", Grouping::Day),
+    ("hour", Grouping::Hour),
+    ("method", Grouping::Method),
+    ("outcome", Grouping::Outcome),
+    ("owner", Grouping::Owner),
+    ("reason", Grouping::Reason),
+    ("route", Grouping::Route),
+    ("status", Grouping::Status),
+    ("status_class", Grouping::StatusClass),
+    ("token", Grouping::Token),
+    ("user_agent", Grouping::UserAgent),
+];
+
+impl Order {
+    /// The larger, the earlier.
+    pub(crate) fn rank(self, tally: &Tally) -> u64 {
+        match self {
+            Self::Key => 0,
+            Self::Cost => tally.cost,
+            Self::Denied => tally.denied,
+            Self::Mean => tally.duration_us / tally.total().max(1),
+            Self::P95 => {
+                let p95 = tally.latency.percentile(95).unwrap_or_default();
+                u64::try_from(p95.as_micros()).unwrap_or(u64::MAX)
+            }
+            Self::Requests => tally.total(),
+            Self::ResponseBytes => tally.response_bytes,
+            Self::ServerErrors => tally.server_error,
         }
     }
+}
 
-    /// The share of requests with a status below 400, 0 to 1; 0 where there was none.
+impl Grouping {
+    /// Every grouping, by name.
+    pub fn all() -> impl Iterator<Item = Self> {
+        GROUPINGS.iter().map(|(_, grouping)| *grouping)
+    }
+
+    /// Its name, such as `status_class`.
     #[must_use]
-    pub fn success_rate(&self) -> f64 {
-        if self.total == 0 { 0.0 } else { self.below_400 as f64 / self.total as f64 }
+    pub fn as_str(self) -> &'static str {
+        let found = GROUPINGS.iter().find(|(_, grouping)| *grouping == self);
+        found.expect("every grouping has its name, as a test proves").0
+    }
+
+    pub(crate) fn unit(self) -> Option<Unit> {
+        match self {
+            Self::Day => Some(Unit::Day),
+            Self::Hour => Some(Unit::Hour),
+            _ => None,
+        }
     }
 }
 
-/// How long requests took.
-///
-/// Mean and maximum are exact. Percentiles are nearest-rank (the value that so many percent do not exceed), to
-/// within 1/32 (3.2 %) of their value, and exact below 32 µs.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Latency {
-    /// The arithmetic mean.
-    pub mean: Duration,
-    /// The median.
-    pub p50: Duration,
-    /// The 90th percentile.
-    pub p90: Duration,
-    /// The 95th percentile.
-    pub p95: Duration,
-    /// The 99th percentile.
-    pub p99: Duration,
-    /// The longest.
-    pub max: Duration,
+impl fmt::Display for Grouping {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
-impl Latency {
-    pub(crate) fn of(tally: &Tally) -> Option<Self> {
-        let max = Duration::from_micros(tally.longest_us);
-        let rank = |percent| tally.latency.percentile(percent).map(|shown| shown.min(max));
-        Some(Self {
-            mean: Duration::from_micros(tally.duration_us / tally.total().max(1)),
-            p50: rank(50)?,
-            p90: rank(90)?,
-            p95: rank(95)?,
-            p99: rank(99)?,
-            max,
+impl FromStr for Grouping {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let found = GROUPINGS.iter().find(|(name, _)| *name == text);
+        found.map(|(_, grouping)| *grouping).ok_or_else(|| {
+            let names: Vec<_> = GROUPINGS.iter().map(|(name, _)| *name).collect();
+            Error::invalid("by", format!("must be one of {}", names.join(", ")))
         })
     }
 }
 
-/// What [`TokenTracker::verify`](crate::TokenTracker::verify) found.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Verification {
-    /// What is wrong with the file, in words; the first hundred problems. Empty for a sound file.
-    pub problems: Vec<String>,
-    /// The requests that the log has records of.
-    pub records: u64,
-    /// The sums that were compared with what they are made of.
-    pub sums: u64,
+/// What is asked, of which moment, and until when there must be an answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Question {
+    pub(crate) scope: Scope,
+    pub(crate) period: Period,
+    pub(crate) offset: UtcOffset,
+    pub(crate) as_of: OffsetDateTime,
+    pub(crate) buffered: u64,
+    pub(crate) deadline: Instant,
 }
 
-/// A route and how many requests it had.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct RouteCount {
-    /// The route template.
-    pub route: String,
-    /// Its requests.
-    pub requests: u64,
+/// Which groups, and from what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) by: Grouping,
+    pub(crate) order: Order,
+    /// Groups to show; all where it is `None`.
+    pub(crate) top: Option<usize>,
+    pub(crate) source: Source,
 }
 
-/// The well-known seven numbers, for services that move over from a gateway that gave them.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub struct CompatibilitySummary {
-    /// How long the period is, in days.
-    pub period_days: f64,
-    /// All requests.
-    pub total_requests: u64,
-    /// Those with a status below 400.
-    pub successful_requests: u64,
-    /// Those refused by this library.
-    pub blocked_requests: u64,
-    /// Successful by total, 0 to 1; 0 where there was none.
-    pub success_rate: f64,
-    /// The mean of all requests, in milliseconds with their fraction; 0 where there was none.
-    pub average_response_time_ms: f64,
-    /// The five routes with most requests, most first.
-    pub top_endpoints: Vec<RouteCount>,
+/// Where answers come from.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Source {
+    Records,
+    Sums,
 }
 
-impl CompatibilitySummary {
-    pub(crate) fn new(summary: &Summary, top_endpoints: Vec<RouteCount>) -> Self {
-        let mean = summary.latency.map_or(Duration::ZERO, |latency| latency.mean);
-        Self {
-            period_days: summary.period_days,
-            total_requests: summary.total,
-            successful_requests: summary.below_400,
-            blocked_requests: summary.denied,
-            success_rate: summary.success_rate(),
-            average_response_time_ms: mean.as_secs_f64() * 1_000.0,
-            top_endpoints,
+impl Wanted {
+    /// Refuses an order that needs more than what is summed up.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        use Grouping as By;
+        let is_counted = !matches!(self.by, By::Day | By::Hour | By::Owner | By::Token);
+        let is_simple = matches!(self.order, Order::Key | Order::Requests);
+        if is_counted && !is_simple && self.source == Source::Sums {
+            let by = self.by;
+            let message = format!("must be key or requests where sums by {by} are asked for");
+            return Err(Error::invalid("order", message));
         }
+        Ok(())
     }
+}
+
+/// In which order groups come. All but the first begin with the largest.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Order {
+    /// By what they are grouped by, ascending: the default for hours and days.
+    Key,
+    /// By the sum of costs.
+    Cost,
+    /// By requests that were denied.
+    Denied,
+    /// By the mean duration.
+    Mean,
+    /// By the 95th percentile of durations.
+    P95,
+    /// By requests: the default for everything else.
+    Requests,
+    /// By the bytes that were sent.
+    ResponseBytes,
+    /// By requests that ended as the server's error.
+    ServerErrors,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use time::macros::{date, datetime, offset};
 
     const NOW: Timestamp = Timestamp::from_micros(1_767_225_600_000_000);
 
     #[test]
-    fn days_out_of_range_are_an_error_that_names_them() {
+    fn days_and_hours_out_of_range_are_an_error_that_names_them() {
         for days in [0, -5, 3_651, 1_000_000_000, i64::MIN, i64::MAX] {
             let error = Period::last_days(days, NOW).unwrap_err();
             assert_eq!(error.field(), Some("days"), "{days}");
+            let error = Period::calendar_days(days, NOW, UtcOffset::UTC).unwrap_err();
+            assert_eq!(error.field(), Some("days"), "{days}");
+        }
+        for hours in [0, -1, 87_601, i64::MIN, i64::MAX] {
+            assert_eq!(Period::last_hours(hours, NOW).unwrap_err().field(), Some("hours"));
         }
         assert_eq!(Period::last_days(30, NOW).unwrap().days, 30.0);
+        assert_eq!(Period::last_hours(36, NOW).unwrap().days, 1.5);
     }
 
     #[test]
@@ -240,5 +357,59 @@ mod tests {
         assert_eq!(Period::between(NOW, NOW).unwrap_err().field(), Some("until"));
         let ages_ago = Timestamp::from_micros(0);
         assert_eq!(Period::between(ages_ago, NOW).unwrap_err().field(), Some("from"));
+        let (one, two) = (date!(2026 - 03 - 02), date!(2026 - 03 - 01));
+        assert_eq!(Period::days(one, two, offset!(+2)).unwrap_err().field(), Some("last"));
+        let long_ago = date!(1999 - 01 - 01);
+        assert_eq!(Period::days(long_ago, two, offset!(+2)).unwrap_err().field(), Some("first"));
+        for extreme in [Date::MIN, Date::MAX] {
+            for offset in [offset!(-23:59:59), offset!(+23:59:59)] {
+                let _ = Period::days(extreme, extreme, offset);
+            }
+        }
+    }
+
+    #[test]
+    fn calendar_days_begin_at_midnight_of_the_offset() {
+        let days = |offset| Period::calendar_days(2, NOW, offset).unwrap();
+        let (west, east) = (days(offset!(-5)), days(offset!(+5:30)));
+        assert_eq!(west.from.to_date_time(), datetime!(2025-12-30 05:00 UTC));
+        assert_eq!(west.until.to_date_time(), datetime!(2026-01-01 05:00 UTC));
+        assert_eq!(east.from.to_date_time(), datetime!(2025-12-30 18:30 UTC));
+        assert_eq!((east.days, west.days), (2.0, 2.0));
+    }
+
+    #[test]
+    fn parts_are_whole_hours_or_days_without_gap_or_overlap() {
+        let from = Timestamp::from(datetime!(2026-01-01 10:20:30.5 UTC));
+        let period = Period::between(from, from.saturating_add(DAY * 3)).unwrap();
+        for (unit, offset, many, first) in [
+            (Unit::Day, UtcOffset::UTC, 4, datetime!(2026-01-02 00:00 UTC)),
+            (Unit::Day, offset!(+5:30), 4, datetime!(2026-01-01 18:30 UTC)),
+            (Unit::Day, offset!(-23:59), 4, datetime!(2026-01-01 23:59 UTC)),
+            (Unit::Hour, UtcOffset::UTC, 73, datetime!(2026-01-01 11:00 UTC)),
+            (Unit::Hour, offset!(+5:30), 73, datetime!(2026-01-01 10:30 UTC)),
+        ] {
+            let parts = period.parts(unit, offset).unwrap();
+            assert!(parts[0].begins < period.from && parts[1].begins == parts[1].period.from);
+            let parts: Vec<_> = parts.into_iter().map(|part| part.period).collect();
+            assert_eq!(parts.len(), many, "{unit:?} {offset}");
+            assert_eq!((parts[0].from, parts[many - 1].until), (period.from, period.until));
+            assert_eq!(parts[0].until.to_date_time(), first);
+            assert!(parts.windows(2).all(|pair| pair[0].until == pair[1].from));
+        }
+        let long = Period::last_days(3_650, NOW).unwrap();
+        assert_eq!(long.parts(Unit::Hour, UtcOffset::UTC).unwrap_err().field(), Some("by"));
+        assert_eq!(long.parts(Unit::Day, UtcOffset::UTC).unwrap().len(), 3_651);
+    }
+
+    #[test]
+    fn groupings_are_known_by_their_names() {
+        for (name, grouping) in GROUPINGS {
+            assert_eq!((grouping.as_str(), name.parse::<Grouping>().unwrap()), (name, grouping));
+            assert_eq!(serde_json::to_string(&grouping).unwrap(), format!("\"{name}\""));
+        }
+        for unknown in ["", "Route", "routes", "colour"] {
+            assert_eq!(unknown.parse::<Grouping>().unwrap_err().field(), Some("by"));
+        }
     }
 }

@@ -1,19 +1,28 @@
 //! Questions about usage: whose, over what period, and what of it.
 
 use std::fmt;
+use std::time::Duration;
 
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime, UtcOffset};
 
+use crate::answer::{CompatibilitySummary, Groups, Summary};
+use crate::clock::deadline;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
-use crate::query::{CompatibilitySummary, Period, RouteCount, Scope, Summary};
+use crate::query::{Grouping, Order, Period, Question, Scope, Source, Wanted};
 use crate::record::UsageRecord;
 use crate::store::{Reader, to_error};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
-/// The most records or routes that one question gives.
+/// The most records or groups that one question gives.
 const MAX_LIMIT: u32 = 1_000;
+
+/// How many groups are shown unless said.
+const TOP: u32 = 10;
+
+/// How long an answer may take unless said.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Usage, summed up or record by record: for a token, for an owner's tokens, or for all.
 ///
@@ -55,6 +64,12 @@ impl<'t> Stats<'t> {
         self.of(Scope::Owner(owner.into()))
     }
 
+    /// The usage of all tokens that have this tag, as the catalogue has it now: nothing where none has.
+    #[must_use]
+    pub fn tag(self, tag: impl Into<String>) -> StatsQuery<'t> {
+        self.of(Scope::Tag(tag.into()))
+    }
+
     /// The usage of all tokens.
     #[must_use]
     pub fn all(self) -> StatsQuery<'t> {
@@ -62,7 +77,7 @@ impl<'t> Stats<'t> {
     }
 
     fn of(self, scope: Scope) -> StatsQuery<'t> {
-        StatsQuery { engine: self.engine, scope, period: Wanted::LastDays(30) }
+        StatsQuery::new(self.engine, scope)
     }
 }
 
@@ -72,30 +87,76 @@ impl fmt::Debug for Stats<'_> {
     }
 }
 
-/// A question about usage. The period is the last 30 days, unless said.
+/// A question about usage: whose, over what period, in which groups. The period is the last 30 days, unless said.
+///
+/// A period up to now begins where what is kept does, if that is later: [`Summary::from`] says where.
 ///
 /// Every answer is an error of kind `NotFound` where the token or owner is unknown, `InvalidInput` where a
-/// bound is broken, and `Storage` or `Busy` where the file cannot be read. Sums cost about 0.1 ms for a token and
-/// 30 days, however long its log is: a look-up a day, and an hour at the edges; of an owner the same for each of
-/// his tokens. Up to 16,384 of the latest records are not in the sums yet, and are looked at one by one.
+/// bound is broken or the period was said to begin before what is kept, `DeadlineExceeded` where it takes longer than it
+/// [may](StatsQuery::deadline), and `Storage` or `Busy` where the file cannot be read. Sums cost about 0.2 ms for a token
+/// and 30 days, however long its log is: two look-ups a day, and an hour at the edges; of an owner or a tag the same for
+/// each token. Up to 16,384 of the latest records are not in the sums yet, and are looked at one by one.
 #[derive(Clone)]
 pub struct StatsQuery<'t> {
     engine: &'t Engine,
     scope: Scope,
-    period: Wanted,
+    period: Span,
+    offset: UtcOffset,
+    deadline: Duration,
+    top: Option<u32>,
+    order: Option<Order>,
+    source: Source,
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Wanted {
+enum Span {
     Between(Timestamp, Timestamp),
+    CalendarDays(i64),
+    Days(Date, Date),
     LastDays(i64),
+    LastHours(i64),
 }
 
-impl StatsQuery<'_> {
+impl<'t> StatsQuery<'t> {
+    fn new(engine: &'t Engine, scope: Scope) -> Self {
+        Self {
+            engine,
+            scope,
+            period: Span::LastDays(30),
+            offset: UtcOffset::UTC,
+            deadline: DEADLINE,
+            top: None,
+            order: None,
+            source: Source::Sums,
+        }
+    }
+
     /// Over the last so many days of 24 hours, 1 to 3,650, up to now: from the full hour on in which they begin.
     #[must_use]
     pub fn last_days(mut self, days: impl Into<i64>) -> Self {
-        self.period = Wanted::LastDays(days.into());
+        self.period = Span::LastDays(days.into());
+        self
+    }
+
+    /// Over the last so many hours, 1 to 87,600, up to now: from the full hour on in which they begin.
+    #[must_use]
+    pub fn last_hours(mut self, hours: impl Into<i64>) -> Self {
+        self.period = Span::LastHours(hours.into());
+        self
+    }
+
+    /// Over the last so many days of the calendar, 1 to 3,650, to the end of today: 1 is today. A day begins at
+    /// midnight of the [offset](StatsQuery::offset).
+    #[must_use]
+    pub fn calendar_days(mut self, days: impl Into<i64>) -> Self {
+        self.period = Span::CalendarDays(days.into());
+        self
+    }
+
+    /// From the first day of the calendar to the last, both in it.
+    #[must_use]
+    pub fn days(mut self, first: Date, last: Date) -> Self {
+        self.period = Span::Days(first, last);
         self
     }
 
@@ -105,7 +166,47 @@ impl StatsQuery<'_> {
     /// microsecond each.
     #[must_use]
     pub fn between(mut self, from: OffsetDateTime, until: OffsetDateTime) -> Self {
-        self.period = Wanted::Between(from.into(), until.into());
+        self.period = Span::Between(from.into(), until.into());
+        self
+    }
+
+    /// Where midnight is: days of the calendar, and groups by hour and day, are those of this offset from UTC, which
+    /// it is unless said. Where that is no whole number of hours, records of the hours that are cut are read; where
+    /// those are no longer kept, groups by hour or day are an error.
+    #[must_use]
+    pub fn offset(mut self, offset: UtcOffset) -> Self {
+        self.offset = offset;
+        self
+    }
+
+    /// How long an answer may take: ten seconds, unless said. After that it is an error of kind `DeadlineExceeded`.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// How many [groups](StatsQuery::groups) to show, 1 to 1,000: unless said 10, and of hours and days all.
+    #[must_use]
+    pub fn top(mut self, groups: u32) -> Self {
+        self.top = Some(groups);
+        self
+    }
+
+    /// Which [groups](StatsQuery::groups) come first: unless said those with most requests, and hours and days as they
+    /// follow each other.
+    #[must_use]
+    pub fn order(mut self, order: Order) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    /// [Groups](StatsQuery::groups) are made of the records themselves and not of sums, so that everything is known of
+    /// each. Costs a quarter of a microsecond for each record of the period, of whatever token, and is an error
+    /// where the period reaches back before those that are kept.
+    #[must_use]
+    pub fn from_records(mut self) -> Self {
+        self.source = Source::Records;
         self
     }
 
@@ -114,8 +215,48 @@ impl StatsQuery<'_> {
     /// # Errors
     /// See [`StatsQuery`].
     pub fn summary(&self) -> Result<Summary, Error> {
-        let period = self.period()?;
-        self.ask(|reader| reader.summary(&self.scope, period))
+        let question = self.question()?;
+        self.ask(|reader| reader.summary(&question))
+    }
+
+    /// Requests in groups.
+    ///
+    /// | by | known of each group | cost beside that of a summary |
+    /// |---|---|---|
+    /// | hour, day | everything; those without requests are there too | two look-ups each, 10,000 groups at most |
+    /// | token, owner | everything | a third of a microsecond for each token and day |
+    /// | outcome | its requests | |
+    /// | route, method, status, status class, reason, user agent, client address | its requests | a look-up a day |
+    ///
+    /// Sums tell apart the 1,024 most frequent routes, agents and addresses of all tokens in each hour and day, and the
+    /// 128 most frequent of each token, or twice as many; what is beyond is in [`Groups::other`]. With
+    /// [`from_records`](StatsQuery::from_records) everything is known of each group, 100,000 are told apart, and any
+    /// order can be asked for.
+    ///
+    /// ```
+    /// # use token_tracker::{Grouping, NewToken, Order, TokenTracker, Usage};
+    /// # let tracker = TokenTracker::builder().in_memory()?;
+    /// # let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
+    /// # for route in ["/a", "/a", "/b"] {
+    /// #     let access = tracker.authenticate(&issued.secret)?;
+    /// #     tracker.record(Usage::of(access).route("GET", route).status(200));
+    /// # }
+    /// # tracker.flush()?;
+    /// let routes = tracker.stats().all().last_days(7).top(5).groups(Grouping::Route)?;
+    /// assert_eq!((routes.groups[0].key.to_string(), routes.groups[0].requests), ("/a".into(), 2));
+    /// assert_eq!((routes.total.total, routes.other), (3, 0));
+    ///
+    /// let slowest = tracker.stats().all().last_days(7).from_records().order(Order::P95);
+    /// assert!(slowest.groups(Grouping::Route)?.groups[0].summary.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`StatsQuery`]. `InvalidInput` names `top` where it is out of bounds, `order` where that is not known of such
+    /// groups, and `by` where there would be too many hours, or some of which only sums over more are kept.
+    pub fn groups(&self, by: Grouping) -> Result<Groups, Error> {
+        let (question, wanted) = (self.question()?, self.wanted(by)?);
+        self.ask(|reader| reader.groups(&question, &wanted))
     }
 
     /// The well-known seven numbers.
@@ -123,19 +264,15 @@ impl StatsQuery<'_> {
     /// # Errors
     /// See [`StatsQuery`].
     pub fn compatibility_summary(&self) -> Result<CompatibilitySummary, Error> {
-        let period = self.period()?;
-        let (summary, top_endpoints) =
-            self.ask(|reader| reader.summary_and_top_routes(&self.scope, period, 5))?;
-        Ok(CompatibilitySummary::new(&summary, top_endpoints))
-    }
-
-    /// The routes with most requests, most first: up to `limit`, 1 to 1,000.
-    ///
-    /// # Errors
-    /// See [`StatsQuery`].
-    pub fn top_routes(&self, limit: u32) -> Result<Vec<RouteCount>, Error> {
-        let (period, limit) = (self.period()?, checked(limit)?);
-        self.ask(|reader| reader.top_routes(&self.scope, period, limit))
+        let five = Wanted {
+            by: Grouping::Route,
+            order: Order::Requests,
+            top: Some(5),
+            source: Source::Sums,
+        };
+        let question = self.question()?;
+        let routes = self.ask(|reader| reader.groups(&question, &five))?;
+        Ok(CompatibilitySummary::new(routes))
     }
 
     /// The latest records, newest first in the order of commit, whatever the period: up to `limit`, 1 to
@@ -144,14 +281,44 @@ impl StatsQuery<'_> {
     /// # Errors
     /// See [`StatsQuery`].
     pub fn recent(&self, limit: u32) -> Result<Vec<UsageRecord>, Error> {
-        let limit = checked(limit)?;
+        let limit = checked("limit", limit)?;
         self.ask(|reader| reader.recent(&self.scope, limit))
     }
 
-    fn period(&self) -> Result<Period, Error> {
+    fn question(&self) -> Result<Question, Error> {
+        let now = self.engine.now();
+        Ok(Question {
+            scope: self.scope.clone(),
+            period: self.period(now)?,
+            offset: self.offset,
+            as_of: now.to_date_time(),
+            buffered: self.engine.queue.health().buffered,
+            deadline: deadline(self.deadline),
+        })
+    }
+
+    fn wanted(&self, by: Grouping) -> Result<Wanted, Error> {
+        let is_time = by.unit().is_some();
+        let top = match self.top {
+            Some(top) => Some(checked("top", top)?),
+            None => Some(TOP).filter(|_| !is_time),
+        };
+        let usual = if is_time { Order::Key } else { Order::Requests };
+        Ok(Wanted {
+            by,
+            order: self.order.unwrap_or(usual),
+            top: top.map(|top| top as usize),
+            source: self.source,
+        })
+    }
+
+    fn period(&self, now: Timestamp) -> Result<Period, Error> {
         match self.period {
-            Wanted::LastDays(days) => Period::last_days(days, self.engine.now()),
-            Wanted::Between(from, until) => Period::between(from, until),
+            Span::Between(from, until) => Period::between(from, until),
+            Span::CalendarDays(days) => Period::calendar_days(days, now, self.offset),
+            Span::Days(first, last) => Period::days(first, last, self.offset),
+            Span::LastDays(days) => Period::last_days(days, now),
+            Span::LastHours(hours) => Period::last_hours(hours, now),
         }
     }
 
@@ -179,9 +346,9 @@ impl fmt::Debug for StatsQuery<'_> {
     }
 }
 
-fn checked(limit: u32) -> Result<u32, Error> {
+fn checked(field: &'static str, limit: u32) -> Result<u32, Error> {
     if limit == 0 || limit > MAX_LIMIT {
-        return Err(Error::invalid("limit", format!("must be 1 to {MAX_LIMIT}, not {limit}")));
+        return Err(Error::invalid(field, format!("must be 1 to {MAX_LIMIT}, not {limit}")));
     }
     Ok(limit)
 }

@@ -45,7 +45,7 @@ pub(crate) use catalogue::{
 };
 pub(crate) use census::{Notices, Place, Survey};
 pub(crate) use checkpoint::Checkpointer;
-pub(crate) use erase::Stepped;
+pub(crate) use erase::{Stepped, Sums};
 pub(crate) use export::{Cursor, Section, token_line};
 pub(crate) use failure::{describe, to_error};
 pub(crate) use retention::Horizons;

@@ -2,6 +2,7 @@
 //!
 //! Everything here only adds, so that any number of parts may be merged in any order.
 
+use crate::clients::Client;
 use crate::record::{Method, Outcome};
 use crate::sketch::{Histogram, merge_counts};
 use crate::varint;
@@ -19,6 +20,7 @@ pub(crate) struct Fact {
     pub(crate) route: Option<i64>,
     pub(crate) user_agent: Option<i64>,
     pub(crate) method: Method,
+    pub(crate) client: Option<Client>,
 }
 
 /// The largest sum, which is the largest number that a column holds.
@@ -103,11 +105,24 @@ pub(crate) enum Dimension {
 }
 
 impl Dimension {
-    const COUNT: usize = 5;
+    const ALL: [Self; 5] = [Self::Route, Self::UserAgent, Self::Method, Self::Status, Self::Reason];
+}
+
+impl Fact {
+    /// What the row counts as in a dimension, if it does.
+    pub(crate) fn value(&self, dimension: Dimension) -> Option<Value> {
+        Some(match dimension {
+            Dimension::Route => Value::of_name(self.route),
+            Dimension::UserAgent => Value::of_name(self.user_agent),
+            Dimension::Method => Value::of(self.method.code().into()),
+            Dimension::Status => Value::of(self.status.into()),
+            Dimension::Reason => Value::of(self.outcome.reason()?.code().into()),
+        })
+    }
 }
 
 /// A value that requests are counted by: the number of a text, a status, or the code of a reason.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Value(u64);
 
 impl Value {
@@ -142,17 +157,15 @@ type Counts = Vec<(Value, u64)>;
 /// denials have.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Breakdown {
-    dimensions: [Counts; Dimension::COUNT],
+    dimensions: [Counts; Dimension::ALL.len()],
 }
 
 impl Breakdown {
     pub(crate) fn add(&mut self, fact: &Fact) {
-        self.count(Dimension::Route, Value::of_name(fact.route), fact.weight);
-        self.count(Dimension::UserAgent, Value::of_name(fact.user_agent), fact.weight);
-        self.count(Dimension::Method, Value::of(fact.method.code().into()), fact.weight);
-        self.count(Dimension::Status, Value::of(fact.status.into()), fact.weight);
-        if let Some(reason) = fact.outcome.reason() {
-            self.count(Dimension::Reason, Value::of(reason.code().into()), fact.weight);
+        for dimension in Dimension::ALL {
+            if let Some(value) = fact.value(dimension) {
+                self.count(dimension, value, fact.weight);
+            }
         }
     }
 
@@ -254,6 +267,7 @@ mod tests {
             route: (!number.is_multiple_of(4)).then_some((number % 40) as i64),
             user_agent: Some((number % 6) as i64),
             method: Method::default(),
+            client: None,
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::answer::Verification;
 use crate::builder::Builder;
 use crate::engine::{Consulted, Engine};
 use crate::error::Error;
@@ -20,7 +21,6 @@ use crate::introspection::Introspection;
 use crate::jwt::KeySet;
 use crate::path_filter::PathFilter;
 use crate::presence::Presence;
-use crate::query::Verification;
 use crate::reason::DenialReason;
 use crate::receipt::Receipt;
 use crate::refusal::{AuthError, Unavailable};

@@ -10,6 +10,7 @@ use super::dictionary::{Dictionary, Kind as Name};
 use super::log;
 use super::log_rows::{LogRows, NewRow, column};
 use super::rollup::{Progress, Tail};
+use crate::clients::{Client, Seed};
 use crate::id_hash::IdHash;
 use crate::record::Record;
 use crate::tally::Fact;
@@ -109,6 +110,7 @@ impl LogMemory {
             next: progress.next_id,
             touched: Vec::new(),
             transaction,
+            seed: progress.seed,
             memory: self,
         };
         for record in chunks.iter().flatten() {
@@ -167,6 +169,7 @@ struct Appending<'m, 'c> {
     memory: &'m mut LogMemory,
     group: Option<Group>,
     next: i64,
+    seed: Seed,
     touched: Vec<TokenId>,
 }
 
@@ -244,7 +247,7 @@ impl Appending<'_, '_> {
     }
 
     fn fact(&mut self, record: &Record) -> Result<Fact> {
-        let (transaction, token) = (self.transaction, record.token);
+        let (transaction, token, seed) = (self.transaction, record.token, self.seed);
         let today = record.at.day();
         let names = &mut self.memory.dictionary;
         let mut id = |name, text: Option<&Arc<str>>| match text {
@@ -263,6 +266,7 @@ impl Appending<'_, '_> {
             route,
             user_agent,
             method: record.method,
+            client: record.client_address.map(|address| Client::new(address, seed)),
         })
     }
 

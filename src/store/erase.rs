@@ -1,5 +1,7 @@
 //! Erasing what says who somebody was, in steps. Each can be repeated, and a step that finds nothing writes nothing.
 
+mod sums;
+
 use anyhow::Result;
 use rusqlite::{Connection, OptionalExtension};
 
@@ -7,6 +9,7 @@ use super::log::{head, tokens_of};
 use super::{Catalogue, Reader};
 use crate::query::Scope;
 use crate::token::{ERASED, TokenId};
+pub(crate) use sums::Sums;
 
 /// Rows of the log to a step: each may stand on a page of its own.
 const LOG_STEP: u32 = 512;
@@ -102,17 +105,22 @@ impl Catalogue<'_> {
             let row = back_of.query_row([id], |row| Ok((row.get::<_, i64>(0)?, row.get(1)?)));
             // A link below the oldest row ends a chain.
             let Some((back, has_address)) = row.optional()? else {
-                return Ok(Stepped { erased, next: None });
+                id = down_to;
+                break;
             };
             if has_address {
                 erased += forget.execute([id])? as u64;
             }
-            id = id.saturating_sub(back);
-            if back <= 0 || id <= down_to {
-                return Ok(Stepped { erased, next: None });
+            id = if back > 0 { id.saturating_sub(back) } else { down_to };
+            if id <= down_to {
+                break;
             }
         }
-        Ok(Stepped { erased, next: Some(id) })
+        if erased > 0 {
+            // Whoever writes sums has what is not summed up yet in memory.
+            self.connection.prepare_cached(NAMES_CHANGED)?.execute([])?;
+        }
+        Ok(Stepped { erased, next: Some(id).filter(|id| *id > down_to) })
     }
 
     /// Replaces the user agents that came with this token first.

@@ -26,12 +26,13 @@ pub(super) fn fold_days(transaction: &Connection, today: i64) -> Result<bool> {
     };
     let Some(day) = day.filter(|day| *day < today) else { return Ok(false) };
     let tokens = next_tokens(transaction, day, after)?;
-    let mut daily = DAILY.writer(transaction)?;
+    let mut daily = DAILY.writer(transaction, progress.seed)?;
     for token in &tokens {
         let mut sum = Sum::default();
         for hour in hours_of(day) {
             HOURLY.read_tally(transaction, hour, *token, &mut sum.tally)?;
             HOURLY.read_breakdown(transaction, hour, *token, &mut sum.breakdown)?;
+            HOURLY.read_clients(transaction, hour, *token, progress.seed, &mut sum.clients)?;
         }
         daily.add(day, *token, &mut sum)?;
     }

@@ -10,6 +10,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row};
 use super::Reader;
 use super::dictionary::OTHER;
 use crate::address::ClientAddress;
+use crate::clients::{Client, Seed};
 use crate::query::Scope;
 use crate::record::{Method, Outcome, UsageRecord};
 use crate::tally::Fact;
@@ -47,7 +48,7 @@ macro_rules! fact_columns {
             "SELECT ",
             $base,
             " + after_us, token_id, back, outcome, status, duration_us, response_bytes,
-                coalesce(cost, 1), coalesce(weight, 1), endpoint, user_agent, log.id "
+                coalesce(cost, 1), coalesce(weight, 1), endpoint, user_agent, log.id, client_address "
         )
     };
 }
@@ -68,9 +69,10 @@ pub(super) fn visit(
     connection: &Connection,
     from: i64,
     until: i64,
+    seed: Seed,
     mut each: impl FnMut(&LogRow),
 ) -> Result<()> {
-    visit_numbered(connection, from, until, |_, row| each(row))
+    visit_numbered(connection, from, until, seed, |_, row| each(row))
 }
 
 /// The same with the number of each row.
@@ -78,12 +80,13 @@ pub(super) fn visit_numbered(
     connection: &Connection,
     from: i64,
     until: i64,
+    seed: Seed,
     mut each: impl FnMut(i64, &LogRow),
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(STRETCH)?;
     let mut rows = statement.query((from, until))?;
     while let Some(row) = rows.next()? {
-        each(row.get(11)?, &log_row(row)?);
+        each(row.get(11)?, &log_row(row, seed)?);
     }
     Ok(())
 }
@@ -93,6 +96,7 @@ pub(super) fn visit_chain(
     connection: &Connection,
     mut id: i64,
     from: i64,
+    seed: Seed,
     mut each: impl FnMut(&LogRow),
 ) -> Result<()> {
     let mut one = connection.prepare_cached(ONE)?;
@@ -107,7 +111,7 @@ pub(super) fn visit_chain(
         }
         let mut rows = one.query((id, group.1))?;
         let Some(row) = rows.next()? else { return Ok(()) };
-        let row = log_row(row)?;
+        let row = log_row(row, seed)?;
         each(&row);
         if row.back <= 0 {
             return Ok(());
@@ -117,7 +121,7 @@ pub(super) fn visit_chain(
     Ok(())
 }
 
-fn log_row(row: &Row<'_>) -> Result<LogRow> {
+fn log_row(row: &Row<'_>, seed: Seed) -> Result<LogRow> {
     let number = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.unsigned_abs());
     let outcome = Outcome::from_code(row.get(3)?).context("a row with an unknown outcome")?;
     let endpoint: i64 = row.get(9)?;
@@ -135,6 +139,7 @@ fn log_row(row: &Row<'_>) -> Result<LogRow> {
             route: route_of(endpoint),
             user_agent: row.get(10)?,
             method: method_of(endpoint),
+            client: address(row.get_ref(12)?).map(|address| Client::new(address, seed)),
         },
     })
 }
@@ -208,6 +213,8 @@ impl Reader {
                     self.0.prepare_cached("SELECT 1 FROM catalogue WHERE owner = ?1 LIMIT 1")?;
                 statement.query_row([owner], |_| Ok(())).optional()?
             }
+            // Nobody is asked about: what no token has is nothing.
+            Scope::Tag(_) => Some(()),
             Scope::Token(token) => {
                 let mut statement =
                     self.0.prepare_cached("SELECT 1 FROM catalogue WHERE id = ?1")?;
@@ -237,6 +244,8 @@ impl<'c> Records<'c> {
 
 const HEAD: &str = "SELECT last_id FROM usage_heads WHERE token_id = ?1";
 const TOKENS_OF_OWNER: &str = "SELECT id FROM catalogue WHERE owner = ?1";
+const TOKENS_OF_TAG: &str = "SELECT id FROM catalogue
+    WHERE EXISTS (SELECT 1 FROM json_each(tags) WHERE value = ?1)";
 
 /// The newest row of a token, where its chain of back links starts.
 pub(super) fn head(connection: &Connection, token: TokenId) -> Result<Option<i64>> {
@@ -246,13 +255,14 @@ pub(super) fn head(connection: &Connection, token: TokenId) -> Result<Option<i64
 
 /// The tokens that are asked about; `None` stands for all.
 pub(super) fn tokens_of(connection: &Connection, scope: &Scope) -> Result<Option<Vec<TokenId>>> {
-    let owner = match scope {
+    let (sql, text) = match scope {
         Scope::All => return Ok(None),
         Scope::Token(token) => return Ok(Some(vec![*token])),
-        Scope::Owner(owner) => owner,
+        Scope::Owner(owner) => (TOKENS_OF_OWNER, owner),
+        Scope::Tag(tag) => (TOKENS_OF_TAG, tag),
     };
-    let mut statement = connection.prepare_cached(TOKENS_OF_OWNER)?;
-    let tokens = statement.query_map([owner], |row| Ok(TokenId::from_row(row.get(0)?)))?;
+    let mut statement = connection.prepare_cached(sql)?;
+    let tokens = statement.query_map([text], |row| Ok(TokenId::from_row(row.get(0)?)))?;
     Ok(Some(tokens.collect::<rusqlite::Result<_>>()?))
 }
 

@@ -132,6 +132,9 @@ fn prune_days(transaction: &Connection, before: Timestamp) -> Result<bool> {
     let oldest: Option<i64> =
         transaction.prepare_cached(OLDEST_DAY)?.query_row([], |row| row.get(0))?;
     let Some(day) = oldest.filter(|day| *day < before.day()) else { return Ok(false) };
+    let mut progress = Progress::read(transaction)?;
+    progress.daily_from = progress.daily_from.max(day.saturating_add(1));
+    progress.write(transaction)?;
     forget(transaction, day, LAST_OF_DAY, FORGET_DAY)
 }
 

@@ -12,6 +12,7 @@ use rusqlite::{Connection, Row};
 
 use super::log;
 use super::tier::{ALL, DAILY, HOURLY, Sum, TierWriter};
+use crate::clients::Seed;
 use crate::id_hash::IdHash;
 use crate::tally::Fact;
 use crate::timestamp::Timestamp;
@@ -42,17 +43,21 @@ pub(super) struct Progress {
     pub(super) folded: (i64, i64),
     /// The first hour that the hourly rows still have.
     pub(super) hourly_from: i64,
+    /// The first day that the daily rows still have.
+    pub(super) daily_from: i64,
     /// From when on the log still has every row.
     pub(super) log_from: Timestamp,
     /// How often texts of the dictionaries were changed: who remembers them forgets them then.
     pub(super) names_changed: i64,
+    /// What addresses are hashed with.
+    pub(super) seed: Seed,
 }
 
 const PROGRESS: &str =
-    "SELECT next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from, names_changed
-    FROM progress WHERE id = 1";
+    "SELECT next_id, rolled_up_to, folded_day, folded_token, hourly_from, daily_from, log_from,
+    names_changed, address_seed FROM progress WHERE id = 1";
 const SET_PROGRESS: &str = "UPDATE progress SET next_id = ?1, rolled_up_to = ?2, folded_day = ?3,
-    folded_token = ?4, hourly_from = ?5, log_from = ?6, names_changed = ?7 WHERE id = 1";
+    folded_token = ?4, hourly_from = ?5, daily_from = ?6, log_from = ?7, names_changed = ?8 WHERE id = 1";
 
 impl Progress {
     pub(super) fn read(connection: &Connection) -> Result<Self> {
@@ -63,8 +68,10 @@ impl Progress {
                 rolled_up_to: row.get(1)?,
                 folded: (row.get(2)?, row.get(3)?),
                 hourly_from: row.get(4)?,
-                log_from: Timestamp::from_micros(row.get(5)?),
-                names_changed: row.get(6)?,
+                daily_from: row.get(5)?,
+                log_from: Timestamp::from_micros(row.get(6)?),
+                names_changed: row.get(7)?,
+                seed: Seed(row.get(8)?),
             })
         };
         let progress = statement.query_row([], read)?;
@@ -75,9 +82,9 @@ impl Progress {
 
     pub(super) fn write(&self, transaction: &Connection) -> Result<()> {
         let (day, token) = self.folded;
-        let (hourly, log) = (self.hourly_from, self.log_from.as_micros());
+        let (hourly, daily, log) = (self.hourly_from, self.daily_from, self.log_from.as_micros());
         let (next, rolled_up_to) = (self.next_id, self.rolled_up_to);
-        let row = (next, rolled_up_to, day, token, hourly, log, self.names_changed);
+        let row = (next, rolled_up_to, day, token, hourly, daily, log, self.names_changed);
         transaction.prepare_cached(SET_PROGRESS)?.execute(row)?;
         Ok(())
     }
@@ -135,7 +142,9 @@ impl Tail {
     pub(super) fn read(connection: &Connection, progress: &Progress) -> Result<Self> {
         let (from, until) = (progress.rolled_up_to, progress.next_id);
         let mut tail = Self { from, until, marks: progress.marks(), ..Self::default() };
-        log::visit(connection, from, until, |row| tail.add(row.at.hour(), row.token, &row.fact))?;
+        log::visit(connection, from, until, progress.seed, |row| {
+            tail.add(row.at.hour(), row.token, &row.fact);
+        })?;
         tail.overdue = tail.rows > 0;
         Ok(tail)
     }
@@ -175,7 +184,8 @@ impl Tail {
 
     /// Adds the tail to the hourly rows, and to the daily rows where those have the day. Starts over empty.
     pub(super) fn roll_up(&mut self, transaction: &Connection, to: &mut Progress) -> Result<()> {
-        let (hourly, daily) = (HOURLY.writer(transaction)?, DAILY.writer(transaction)?);
+        let (hourly, daily) =
+            (HOURLY.writer(transaction, to.seed)?, DAILY.writer(transaction, to.seed)?);
         let mut tiers = Tiers { hourly, daily };
         // In the order of the key: neighbours share a page.
         let mut parts: Vec<_> = self.sums.iter_mut().filter(|(_, part)| part.is_new).collect();

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::log_rows::column;
+use crate::clients::{Clients, Seed, Sketch};
 use crate::sketch::Histogram;
 use crate::tally::{Breakdown, Fact, Tally};
 use crate::token::TokenId;
@@ -21,20 +22,33 @@ pub(super) const ALL: TokenId = TokenId::UNTRACKED;
 pub(super) struct Sum {
     pub(super) tally: Tally,
     pub(super) breakdown: Breakdown,
+    pub(super) clients: Clients,
 }
 
 impl Sum {
     pub(super) fn add(&mut self, fact: &Fact) {
         self.tally.add(fact);
         self.breakdown.add(fact);
+        self.clients.add(fact.client, fact.weight);
     }
+}
+
+/// Whether latencies are asked for: most of a row are theirs.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Latencies {
+    Read,
+    Skip,
 }
 
 /// The statements of a tier.
 pub(super) struct Tier {
     find: &'static str,
+    scan: &'static str,
     put: &'static str,
     find_counts: &'static str,
+    find_addresses: &'static str,
+    put_addresses: &'static str,
+    next: &'static str,
     put_counts: &'static str,
 }
 
@@ -49,6 +63,14 @@ macro_rules! tier {
                 $bucket,
                 " = ?1 AND token_id = ?2"
             ),
+            scan: concat!(
+                "SELECT success, client_error, server_error, denied, unfinished, below_400,
+                    response_bytes, cost, duration_us, longest_us, latency, token_id FROM ",
+                $table,
+                " WHERE ",
+                $bucket,
+                " = ?1 AND token_id > ?2 AND token_id <= ?3"
+            ),
             put: concat!(
                 "REPLACE INTO ",
                 $table,
@@ -59,18 +81,33 @@ macro_rules! tier {
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
             ),
             find_counts: concat!(
-                "SELECT counts FROM ",
+                "SELECT counts, addresses FROM ",
                 $counts,
                 " WHERE ",
                 $bucket,
                 " = ?1 AND token_id = ?2"
             ),
+            find_addresses: concat!(
+                "SELECT addresses FROM ",
+                $counts,
+                " WHERE ",
+                $bucket,
+                " = ?1 AND token_id = ?2"
+            ),
+            put_addresses: concat!(
+                "UPDATE ",
+                $counts,
+                " SET addresses = ?3 WHERE ",
+                $bucket,
+                " = ?1 AND token_id = ?2"
+            ),
+            next: concat!("SELECT min(", $bucket, ") FROM ", $counts, " WHERE ", $bucket, " > ?1"),
             put_counts: concat!(
                 "REPLACE INTO ",
                 $counts,
                 " (",
                 $bucket,
-                ", token_id, counts) VALUES (?1, ?2, ?3)"
+                ", token_id, counts, addresses) VALUES (?1, ?2, ?3, ?4)"
             ),
         }
     };
@@ -96,6 +133,27 @@ impl Tier {
         Ok(())
     }
 
+    /// Shows the totals of a bucket of all tokens after one, up to another.
+    pub(super) fn scan(
+        &self,
+        connection: &Connection,
+        bucket: i64,
+        (after, last): (i64, i64),
+        latencies: Latencies,
+        mut each: impl FnMut(TokenId, &Tally),
+    ) -> Result<()> {
+        let mut statement = connection.prepare_cached(self.scan)?;
+        let mut rows = statement.query((bucket, after, last))?;
+        while let Some(row) = rows.next()? {
+            let mut tally = counts(row)?;
+            if latencies == Latencies::Read {
+                tally.latency = histogram(row)?;
+            }
+            each(TokenId::from_row(row.get(11)?), &tally);
+        }
+        Ok(())
+    }
+
     pub(super) fn read_breakdown(
         &self,
         connection: &Connection,
@@ -111,13 +169,73 @@ impl Tier {
         Ok(())
     }
 
-    pub(super) fn writer<'c>(&self, transaction: &'c Connection) -> Result<TierWriter<'c>> {
+    /// Merges the addresses of a bucket into `sum`.
+    pub(super) fn read_clients(
+        &self,
+        connection: &Connection,
+        bucket: i64,
+        token: TokenId,
+        seed: Seed,
+        sum: &mut Clients,
+    ) -> Result<()> {
+        let mut statement = connection.prepare_cached(self.find_addresses)?;
+        let mut rows = statement.query((bucket, token.as_row()))?;
+        if let Some(row) = rows.next()? {
+            sum.merge(&clients(row, 0, seed)?);
+        }
+        Ok(())
+    }
+
+    /// Writes the addresses of a bucket that is there.
+    pub(super) fn put_clients(
+        &self,
+        transaction: &Connection,
+        bucket: i64,
+        token: TokenId,
+        clients: &Clients,
+    ) -> Result<()> {
+        let mut bytes = Vec::new();
+        clients.encode(&mut bytes);
+        let mut put = transaction.prepare_cached(self.put_addresses)?;
+        put.execute((bucket, token.as_row(), bytes.as_slice()))?;
+        Ok(())
+    }
+
+    /// The first bucket after this one, of whatever token.
+    pub(super) fn next_bucket(&self, connection: &Connection, after: i64) -> Result<Option<i64>> {
+        Ok(connection.prepare_cached(self.next)?.query_row([after], |row| row.get(0))?)
+    }
+
+    /// Adds the addresses of a bucket to a sketch.
+    pub(super) fn read_sketch(
+        &self,
+        connection: &Connection,
+        bucket: i64,
+        token: TokenId,
+        seed: Seed,
+        sum: &mut Sketch,
+    ) -> Result<()> {
+        let mut statement = connection.prepare_cached(self.find_addresses)?;
+        let mut rows = statement.query((bucket, token.as_row()))?;
+        if let Some(row) = rows.next()? {
+            sum.add_encoded(row.get_ref(0)?.as_blob()?, seed).context(DAMAGED_ADDRESSES)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn writer<'c>(
+        &self,
+        transaction: &'c Connection,
+        seed: Seed,
+    ) -> Result<TierWriter<'c>> {
         Ok(TierWriter {
+            seed,
             find: transaction.prepare_cached(self.find)?,
             put: transaction.prepare_cached(self.put)?,
             find_counts: transaction.prepare_cached(self.find_counts)?,
             put_counts: transaction.prepare_cached(self.put_counts)?,
             bytes: Vec::with_capacity(1_024),
+            address_bytes: Vec::with_capacity(256),
         })
     }
 }
@@ -125,11 +243,13 @@ impl Tier {
 /// Adds to the rows of a tier. Its statements are looked up once, and not for each row: a look-up hashes all of
 /// their text.
 pub(super) struct TierWriter<'c> {
+    seed: Seed,
     find: CachedStatement<'c>,
     put: CachedStatement<'c>,
     find_counts: CachedStatement<'c>,
     put_counts: CachedStatement<'c>,
     bytes: Vec<u8>,
+    address_bytes: Vec<u8>,
 }
 
 impl TierWriter<'_> {
@@ -141,13 +261,16 @@ impl TierWriter<'_> {
         }
         if let Some(row) = self.find_counts.query(key)?.next()? {
             sum.breakdown.merge(&breakdown(row)?);
+            sum.clients.merge(&clients(row, 1, self.seed)?);
         }
         self.put(bucket, token, sum)
     }
 
     /// Writes the row of a bucket, whatever it was before.
     pub(super) fn put(&mut self, bucket: i64, token: TokenId, sum: &mut Sum) -> Result<()> {
-        sum.breakdown.trim(if token == ALL { MOST_OF_ALL } else { MOST_OF_TOKEN });
+        let most = if token == ALL { MOST_OF_ALL } else { MOST_OF_TOKEN };
+        sum.breakdown.trim(most);
+        sum.clients.trim(most);
         self.bytes.clear();
         sum.tally.latency.encode(&mut self.bytes);
         let tally = &sum.tally;
@@ -168,7 +291,10 @@ impl TierWriter<'_> {
         ])?;
         self.bytes.clear();
         sum.breakdown.encode(&mut self.bytes);
-        self.put_counts.execute((bucket, token.as_row(), self.bytes.as_slice()))?;
+        self.address_bytes.clear();
+        sum.clients.encode(&mut self.address_bytes);
+        let (counts, addresses) = (self.bytes.as_slice(), self.address_bytes.as_slice());
+        self.put_counts.execute((bucket, token.as_row(), counts, addresses))?;
         Ok(())
     }
 }
@@ -177,9 +303,23 @@ fn breakdown(row: &Row<'_>) -> Result<Breakdown> {
     Breakdown::decode(row.get_ref(0)?.as_blob()?).context("the database is damaged: counts")
 }
 
+const DAMAGED_ADDRESSES: &str = "the database is damaged: addresses";
+
+fn clients(row: &Row<'_>, at: usize, seed: Seed) -> Result<Clients> {
+    Clients::decode(row.get_ref(at)?.as_blob()?, seed).context(DAMAGED_ADDRESSES)
+}
+
 fn tally(row: &Row<'_>) -> Result<Tally> {
+    Ok(Tally { latency: histogram(row)?, ..counts(row)? })
+}
+
+fn histogram(row: &Row<'_>) -> Result<Histogram> {
+    Histogram::decode(row.get_ref(10)?.as_blob()?).context("the database is damaged: latencies")
+}
+
+/// All but the latencies.
+fn counts(row: &Row<'_>) -> Result<Tally> {
     let column = |at: usize| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)?.unsigned_abs());
-    let bytes = row.get_ref(10)?.as_blob()?;
     Ok(Tally {
         success: column(0)?,
         client_error: column(1)?,
@@ -191,6 +331,6 @@ fn tally(row: &Row<'_>) -> Result<Tally> {
         cost: column(7)?,
         duration_us: column(8)?,
         longest_us: column(9)?,
-        latency: Histogram::decode(bytes).context("the database is damaged: latencies")?,
+        latency: Histogram::default(),
     })
 }

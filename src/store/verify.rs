@@ -10,9 +10,9 @@ use super::fold::hours_of;
 use super::log::{self, LogRow};
 use super::rollup::{HOURS_A_DAY, Progress};
 use super::tier::{ALL, DAILY, HOURLY, Sum, Tier};
+use crate::answer::Verification;
 use crate::id_hash::IdHash;
-use crate::query::Verification;
-use crate::tally::{Dimension, Tally};
+use crate::tally::Dimension;
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
@@ -84,7 +84,7 @@ impl Check<'_> {
         }
         let mut lasts = HashMap::<TokenId, i64, IdHash>::default();
         let (mut broken, mut records) = (Vec::new(), 0_u64);
-        log::visit_numbered(self.snapshot, i64::MIN, i64::MAX, |id, row| {
+        log::visit_numbered(self.snapshot, i64::MIN, i64::MAX, progress.seed, |id, row| {
             records = records.saturating_add(row.fact.weight);
             let last = lasts.insert(row.token, id);
             let leads_to = (row.back > 0).then(|| id.saturating_sub(row.back));
@@ -117,7 +117,7 @@ impl Check<'_> {
             let (first, last): (i64, i64) = (group.get(0)?, group.get(1)?);
             let times: (i64, i64) = (group.get(2)?, group.get(3)?);
             let mut outside = 0;
-            log::visit(self.snapshot, first, last.saturating_add(1), |row| {
+            log::visit(self.snapshot, first, last.saturating_add(1), progress.seed, |row| {
                 outside += u64::from(!(times.0..=times.1).contains(&row.at.as_micros()));
             })?;
             if outside > 0 || next.is_some_and(|next| next != first) {
@@ -144,14 +144,14 @@ impl Check<'_> {
         }
         let mut days = BTreeSet::new();
         for hour in hours {
-            let sums = self.sums_of_hour(hour, progress.rolled_up_to)?;
+            let sums = self.sums_of_hour(hour, progress)?;
             let keys: i64 = self.snapshot.query_row(KEYS_OF_HOUR, [hour], |row| row.get(0))?;
             if keys.unsigned_abs() != sums.len() as u64 {
                 self.report(format!("hour {hour} has {keys} sums, not {}", sums.len()));
             }
             let day = hour.div_euclid(HOURS_A_DAY);
             for (token, sum) in sums {
-                self.compare("hour", &HOURLY, hour, token, &sum.tally)?;
+                self.compare("hour", &HOURLY, (hour, token), &sum, progress)?;
                 days.extend(progress.is_folded(day, token).then_some((day, token)));
             }
         }
@@ -164,10 +164,15 @@ impl Check<'_> {
         Ok(numbers.collect::<rusqlite::Result<_>>()?)
     }
 
-    fn sums_of_hour(&self, hour: i64, before: i64) -> Result<HashMap<TokenId, Sum, IdHash>> {
+    fn sums_of_hour(
+        &self,
+        hour: i64,
+        progress: &Progress,
+    ) -> Result<HashMap<TokenId, Sum, IdHash>> {
         let mut sums = HashMap::<TokenId, Sum, IdHash>::default();
-        let (from, until) = (Timestamp::of_hour(hour), Timestamp::of_hour(hour.saturating_add(1)));
-        super::statistics::visit_time(self.snapshot, from, until, before, |row: &LogRow| {
+        let period = (Timestamp::of_hour(hour), Timestamp::of_hour(hour.saturating_add(1)));
+        let before = progress.rolled_up_to;
+        super::statistics::visit_time(self.snapshot, progress, period, before, |row: &LogRow| {
             sums.entry(row.token).or_default().add(&row.fact);
             sums.entry(ALL).or_default().add(&row.fact);
         })?;
@@ -183,11 +188,13 @@ impl Check<'_> {
             days.insert((row.get(0)?, TokenId::from_row(row.get(1)?)));
         }
         for (day, token) in days {
-            let mut tally = Tally::default();
+            let mut sum = Sum::default();
             for hour in hours_of(day) {
-                HOURLY.read_tally(self.snapshot, hour, token, &mut tally)?;
+                let (snapshot, seed) = (self.snapshot, progress.seed);
+                HOURLY.read_tally(snapshot, hour, token, &mut sum.tally)?;
+                HOURLY.read_clients(snapshot, hour, token, seed, &mut sum.clients)?;
             }
-            self.compare("day", &DAILY, day, token, &tally)?;
+            self.compare("day", &DAILY, (day, token), &sum, progress)?;
         }
         Ok(())
     }
@@ -196,21 +203,27 @@ impl Check<'_> {
         &mut self,
         kind: &str,
         tier: &Tier,
-        bucket: i64,
-        token: TokenId,
-        expected: &Tally,
+        (bucket, token): (i64, TokenId),
+        expected: &Sum,
+        progress: &Progress,
     ) -> Result<()> {
         let mut sum = Sum::default();
         tier.read_tally(self.snapshot, bucket, token, &mut sum.tally)?;
         tier.read_breakdown(self.snapshot, bucket, token, &mut sum.breakdown)?;
+        tier.read_clients(self.snapshot, bucket, token, progress.seed, &mut sum.clients)?;
         self.found.sums += 1;
         let counted = |dimension| {
             let counts = sum.breakdown.counts(dimension).iter();
             counts.fold(0_u64, |total, (_, count)| total.saturating_add(*count))
         };
         let whole = [Dimension::Route, Dimension::UserAgent, Dimension::Method, Dimension::Status];
-        let total = expected.total();
-        if sum.tally != *expected || whole.into_iter().any(|each| counted(each) != total) {
+        let total = expected.tally.total();
+        let clients = (sum.clients.total(), sum.clients.is_whole());
+        let are_those = clients.0 == total && (!clients.1 || sum.clients == expected.clients);
+        if sum.tally != expected.tally
+            || !are_those
+            || whole.into_iter().any(|each| counted(each) != total)
+        {
             self.report(format!(
                 "the sums of {kind} {bucket} and token {token} are not those of its records"
             ));

@@ -4,7 +4,7 @@ use super::Tokens;
 use super::change::Changed;
 use crate::audit::{Act, Behalf, Deed};
 use crate::error::Error;
-use crate::store::{Catalogue, Session, Stepped};
+use crate::store::{Catalogue, Session, Stepped, Sums};
 use crate::token::{ERASED, TokenId};
 
 /// How often the write-ahead log is tried to be emptied, for ten milliseconds each.
@@ -18,6 +18,8 @@ pub struct Erased {
     pub tokens: Vec<TokenId>,
     /// Records that had a client's address.
     pub records: u64,
+    /// Sums of hours and days that had clients' addresses.
+    pub sums: u64,
     /// Texts of user agents.
     pub user_agents: u64,
     /// Known addresses of tokens.
@@ -38,7 +40,8 @@ impl Tokens<'_> {
     /// First all his tokens are revoked, each in force at once. Then, in steps of a few milliseconds beside live
     /// traffic:
     ///
-    /// * the client's address is taken from each of their records;
+    /// * the client's address is taken from each of their records and sums, and from the sums of all tokens where nobody
+    ///   else came from it;
     /// * user agents that came with his tokens first are replaced by `<erased N>`, wherever they were used: the text
     ///   may name a person. Routes are the service's own and stay, and so do agents that came with tokens of others;
     /// * late uses, known addresses and what was used of quotas are removed;
@@ -159,6 +162,11 @@ impl Tokens<'_> {
         if last > seen {
             erased.records += self
                 .step_by_step(last, move |catalogue, from| catalogue.erase_addresses(from, seen))?;
+        }
+        for sums in [Sums::Hours, Sums::Days] {
+            erased.sums += self.step_by_step(i64::MIN, move |catalogue, after| {
+                catalogue.erase_sums(token, sums, after)
+            })?;
         }
         erased.user_agents += self
             .change(move |catalogue| Ok(Changed::nothing(catalogue.erase_user_agents(token)?)))?;

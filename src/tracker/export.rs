@@ -70,7 +70,7 @@ impl TokenTracker {
     /// | `address` | an address that the token was used from | |
     /// | `user_agent` | a user agent that came with the token first | |
     /// | `quota_window` | what was taken of a quota in the newest window of each period, counted since 1970 | |
-    /// | `day`, `hour` | sums, with counts by route, user agent, method, status and reason | as long as they are kept |
+    /// | `day`, `hour` | sums, with counts by route, user agent, method, status, reason and address | as long as they are kept |
     /// | `record` | a request, newest first | as long as they are kept |
     /// | `audit` | what was done to his tokens, with them, or by him | as long as they are kept |
     ///

@@ -250,7 +250,7 @@ fn lines_say_everything_in_words_and_rfc_3339() {
         "response_bytes": 5, "cost": 1,
         "latency_us": {"mean": 0, "p50": 0, "p90": 0, "p95": 0, "p99": 0, "max": 0},
         "routes": {"/items/{id}": 1}, "user_agents": {"alices/2": 1}, "methods": {"GET": 1},
-        "statuses": {"200": 1}, "reasons": {},
+        "statuses": {"200": 1}, "reasons": {}, "addresses": {V4: 1},
     });
     assert_eq!(lines["hour"][1], hour);
     let audit = json!({

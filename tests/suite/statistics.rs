@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use token_tracker::{AuthRequest, Clock, ErrorKind, Issued, NewToken, TokenTracker, Usage};
+use token_tracker::{
+    AuthRequest, Clock, ErrorKind, Grouping, Groups, Issued, NewToken, TokenTracker, Usage,
+};
 
 use crate::support::{OWNER, denied, in_memory, opaque, records};
 
@@ -33,10 +35,11 @@ fn summary_adds_up_by_outcome() {
     assert_eq!((summary.denied, summary.unfinished, summary.below_400), (1, 1, 3));
     assert_eq!((summary.response_bytes, summary.cost), (70, 16));
     let routes: Vec<_> = query
-        .top_routes(10)
+        .groups(Grouping::Route)
         .unwrap()
+        .groups
         .into_iter()
-        .map(|count| (count.route, count.requests))
+        .map(|group| (group.key.to_string(), group.requests))
         .collect();
     let expected = [("/a", 3), ("/b", 2), ("/c", 2), ("<unmatched>", 2)];
     let mut sorted = routes.clone();
@@ -74,7 +77,7 @@ fn sums_of_nothing_are_zero() {
     let (tracker, _clock) = in_memory();
     let issued = opaque(&tracker, "laptop");
     let summary = tracker.stats().token(issued.token.id).summary().unwrap();
-    assert_eq!((summary.total, summary.latency, summary.success_rate()), (0, None, 0.0));
+    assert_eq!((summary.total, summary.latency, summary.success_rate), (0, None, 0.0));
     let seven = tracker.stats().all().compatibility_summary().unwrap();
     assert_eq!((seven.average_response_time_ms, seven.success_rate), (0.0, 0.0));
 }
@@ -97,7 +100,7 @@ fn nobody_gets_the_numbers_of_somebody_else() {
     for query in [stats.token("4711".parse().unwrap()), stats.owner("nobody")] {
         assert_eq!(query.summary().unwrap_err().kind(), ErrorKind::NotFound);
         assert_eq!(query.recent(1).unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(query.top_routes(1).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(query.groups(Grouping::Route).unwrap_err().kind(), ErrorKind::NotFound);
     }
 }
 
@@ -134,7 +137,7 @@ fn period_and_limit_out_of_bounds_are_an_error_that_names_them() {
     assert_eq!(query().between(now, now).summary().unwrap_err().field(), Some("until"));
     for limit in [0, 1_001] {
         assert_eq!(query().recent(limit).unwrap_err().field(), Some("limit"));
-        assert_eq!(query().top_routes(limit).unwrap_err().field(), Some("limit"));
+        assert_eq!(query().top(limit).groups(Grouping::Route).unwrap_err().field(), Some("top"));
     }
 }
 
@@ -192,14 +195,14 @@ fn texts_past_a_tokens_share_of_the_dictionary_become_other_and_totals_stay_exac
     assert_eq!(other, 600 - 512 + 1, "a token brings 512 routes at most");
     assert_eq!(tracker.stats().token(modest.token.id).recent(1).unwrap()[0].route, "/of its own");
     let query = tracker.stats().token(greedy.token.id);
-    let routes = || query.top_routes(1_000).unwrap();
+    let routes = || query.clone().top(1_000).groups(Grouping::Route).unwrap();
     assert_eq!((query.summary().unwrap().total, sum(&routes())), (601, 601));
     tracker.upkeep().unwrap();
     assert_eq!((query.summary().unwrap().total, sum(&routes())), (601, 601), "rolled up too");
-    assert!(routes().len() <= 256 && routes()[0].route == "<other>");
+    assert!(routes().groups.len() <= 256 && routes().other > 200);
     assert_eq!(tracker.stats().all().summary().unwrap().total, 602);
 }
 
-fn sum(routes: &[token_tracker::RouteCount]) -> u64 {
-    routes.iter().map(|route| route.requests).sum()
+fn sum(routes: &Groups) -> u64 {
+    routes.groups.iter().map(|route| route.requests).sum::<u64>() + routes.other
 }

@@ -7,11 +7,13 @@ use rusqlite::{Connection, OptionalExtension};
 use serde_json::{Map, Value, json};
 
 use super::{Cursor, PAGE, Page, time};
-use crate::query::Latency;
+use crate::answer::Latency;
+use crate::clients::Clients;
 use crate::reason::DenialReason;
 use crate::record::Method;
 use crate::store::dictionary::OTHER;
 use crate::store::log::UNMATCHED;
+use crate::store::rollup::Progress;
 use crate::store::tier::{DAILY, HOURLY, Sum, Tier};
 use crate::tally::{Dimension, Value as Counted};
 use crate::timestamp::Timestamp;
@@ -58,6 +60,8 @@ pub(super) fn page(
         let mut sum = Sum::default();
         of.tier.read_tally(snapshot, bucket, token, &mut sum.tally)?;
         of.tier.read_breakdown(snapshot, bucket, token, &mut sum.breakdown)?;
+        let seed = Progress::read(snapshot)?.seed;
+        of.tier.read_clients(snapshot, bucket, token, seed, &mut sum.clients)?;
         let starts = Timestamp::of_hour(bucket.saturating_mul(of.hours));
         lines.push(sum_line(snapshot, of.kind, token, starts, &sum)?);
     }
@@ -104,6 +108,7 @@ fn sum_line(
         "methods": by_text(counts(Dimension::Method), "", method)?,
         "statuses": by_text(counts(Dimension::Status), "", status)?,
         "reasons": by_text(counts(Dimension::Reason), "", reason)?,
+        "addresses": by_address(&sum.clients),
     }))
 }
 
@@ -125,6 +130,14 @@ fn by_text(
         by_text.insert(text, json!(before.saturating_add(*count)));
     }
     Ok(by_text)
+}
+
+/// The same of addresses: an empty text where none is kept.
+fn by_address(clients: &Clients) -> Map<String, Value> {
+    let addresses = clients.counts().map(|(address, count)| (address.to_string(), count));
+    let rest = [(String::new(), clients.none()), (OTHER.to_owned(), clients.other())];
+    let all = addresses.chain(rest).filter(|(_, count)| *count > 0);
+    all.map(|(address, count)| (address, json!(count))).collect()
 }
 
 fn code(number: i64) -> Option<u8> {

@@ -153,8 +153,8 @@ CREATE TABLE usage_heads (
 
 -- How far things are: the id of the next row of the log; the first row of the log that the hourly rows do not
 -- have yet; the day and token up to which, in this order, hours are summed up as days; the first hour that the
--- hourly rows still have; the time from which on the log still has every row; how often texts were changed, which
--- nobody must go on to know by their numbers.
+-- hourly rows still have, and the first day that the daily rows have; the time from which on the log still has every
+-- row; how often texts or addresses were changed, which nobody must go on to know; what addresses are hashed with.
 CREATE TABLE progress (
     id            INTEGER PRIMARY KEY CHECK (id = 1),
     next_id       INTEGER NOT NULL,
@@ -162,11 +162,15 @@ CREATE TABLE progress (
     folded_day    INTEGER NOT NULL,
     folded_token  INTEGER NOT NULL,
     hourly_from   INTEGER NOT NULL,
+    daily_from    INTEGER NOT NULL,
     log_from      INTEGER NOT NULL,
-    names_changed INTEGER NOT NULL
+    names_changed INTEGER NOT NULL,
+    address_seed  INTEGER NOT NULL
 ) STRICT;
-INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from, log_from, names_changed)
-    VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808, -9223372036854775808, 0);
+INSERT INTO progress (id, next_id, rolled_up_to, folded_day, folded_token, hourly_from, daily_from, log_from,
+        names_changed, address_seed)
+    VALUES (1, 1, 1, -9223372036854775808, 0, -9223372036854775808, -9223372036854775808, -9223372036854775808, 0,
+        random());
 
 -- Stretches of the log, without a gap: the ids, the earliest and latest time in each, and the time that those of
 -- its rows are told from.
@@ -196,11 +200,12 @@ CREATE TABLE hourly_sums (
     PRIMARY KEY (hour, token_id)
 ) STRICT, WITHOUT ROWID;
 
--- Counts of the same requests by route, agent, method, status and reason, the largest of each.
+-- Counts of the same requests by route, agent, method, status and reason, and by client address, the largest of each.
 CREATE TABLE hourly_counts (
-    hour     INTEGER NOT NULL,
-    token_id INTEGER NOT NULL,
-    counts   BLOB NOT NULL,
+    hour      INTEGER NOT NULL,
+    token_id  INTEGER NOT NULL,
+    counts    BLOB NOT NULL,
+    addresses BLOB NOT NULL,
     PRIMARY KEY (hour, token_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -222,9 +227,10 @@ CREATE TABLE daily_sums (
     PRIMARY KEY (day, token_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE daily_counts (
-    day      INTEGER NOT NULL,
-    token_id INTEGER NOT NULL,
-    counts   BLOB NOT NULL,
+    day       INTEGER NOT NULL,
+    token_id  INTEGER NOT NULL,
+    counts    BLOB NOT NULL,
+    addresses BLOB NOT NULL,
     PRIMARY KEY (day, token_id)
 ) STRICT, WITHOUT ROWID;
 
