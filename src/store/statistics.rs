@@ -90,6 +90,7 @@ impl<'g> Asking<'g> {
     ) -> Result<Self> {
         let period = plan::kept(progress, question.period, source)?;
         let deadline = Deadline(Some(question.deadline));
+        deadline.check()?;
         Ok(Self { gathering: Gathering { snapshot, progress, deadline }, question, period })
     }
 
