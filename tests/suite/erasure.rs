@@ -1,11 +1,14 @@
 //! Erasing an owner: nothing says who he was, nothing of his comes back, totals stay, and what was interrupted can be
 //! finished.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use token_tracker::{
     Access, Act, AuditFilter, AuthRequest, Builder, Checkpoints, DenialReason, Erased, ErrorKind,
-    Issued, NewToken, TokenFilter, TokenId, TokenStatus, TokenTracker, TokenUpdate, Usage,
+    Grouping, Issued, NewToken, TokenFilter, TokenId, TokenStatus, TokenTracker, TokenUpdate,
+    Usage,
 };
 
 use crate::support::{
@@ -21,6 +24,7 @@ const ADDRESS: [u8; 16] = [
     0x20, 0x01, 0x0d, 0xb8, 0x5a, 0x5a, 0xc3, 0xc3, 0x7e, 0x7e, 0x18, 0x81, 0xe7, 0xe7, 0x96, 0x69,
 ];
 const ACTOR: &str = "helpdesk-carol";
+const DAY: Duration = Duration::from_secs(86_400);
 const REASON: &str = "she-lost-it";
 
 fn issue(tracker: &TokenTracker, owner: &str, name: &str) -> Issued {
@@ -485,4 +489,56 @@ fn log_is_left_to_whoever_makes_checkpoints() {
     reader.execute_batch("BEGIN; SELECT count(*) FROM catalogue;").unwrap();
     let erased = erase(&tracker);
     assert_eq!((erased.tokens.len(), erased.log_emptied), (1, false));
+}
+
+#[test]
+fn addresses_go_from_sums_too_and_those_that_others_came_from_stay() {
+    let database = Database::new();
+    let (builder, clock) = builder();
+    let tracker = builder.raw_retention(DAY).open(database.path()).unwrap();
+    let (alices, bobs) = (issue(&tracker, OWNER, NAME), issue(&tracker, "bob", "bobs"));
+    let own: IpAddr = ADDRESS.into();
+    let [shared, his]: [IpAddr; 2] = ["2001:db8::77", "2001:db8::88"].map(|it| it.parse().unwrap());
+    let visits = [(&alices, own), (&alices, shared), (&bobs, shared), (&bobs, his)];
+    // Summed up as days, with no record left; as hours; and not yet.
+    for wait in [4 * DAY, Duration::from_secs(3_600), Duration::ZERO] {
+        for (issued, address) in visits {
+            let request = AuthRequest::from(&issued.secret).client_address(address);
+            drop(tracker.authenticate(request).unwrap());
+        }
+        tracker.flush().unwrap();
+        if !wait.is_zero() {
+            clock.advance(wait);
+            tracker.upkeep().unwrap();
+        }
+    }
+    assert_eq!(database.number("SELECT count(*) FROM usage_log"), 8, "four are gone");
+    let of_all = || {
+        let groups = tracker.stats().all().groups(Grouping::ClientAddress).unwrap();
+        let counts = groups.groups.iter().map(|group| (group.key.to_string(), group.requests));
+        (counts.collect::<BTreeMap<_, _>>(), groups.total.distinct_addresses.count, groups.other)
+    };
+    let count = |address: IpAddr, many: u64| (address.to_string(), many);
+    assert_eq!(of_all(), ([count(own, 3), count(shared, 6), count(his, 3)].into(), 3, 0));
+    let erased = erase(&tracker);
+    assert_eq!((erased.records, erased.sums), (4, 3), "two hours and a day had them");
+    let none = ("<none>".to_owned(), 6);
+    let rest = [none, count(shared, 3), count(his, 3)];
+    assert_eq!(of_all(), (rest.clone().into(), 2, 0));
+    assert_sound(&tracker);
+    clock.advance(4 * DAY);
+    tracker.upkeep().unwrap();
+    assert_eq!(of_all(), (rest.into(), 2, 0), "nothing of it was still in memory");
+    assert_sound(&tracker);
+    let hers = tracker.stats().owner("<erased>").summary().unwrap();
+    assert_eq!((hers.total, hers.distinct_addresses.count), (6, 0));
+    tracker.close().unwrap();
+    drop(tracker);
+    let bytes = std::fs::read(database.path()).unwrap();
+    let contains = |address: &[u8]| bytes.windows(16).any(|window| window == address);
+    assert!(!contains(&ADDRESS));
+    assert!(
+        matches!(his, IpAddr::V6(his) if contains(&his.octets())),
+        "the search finds what is there"
+    );
 }
