@@ -526,10 +526,12 @@ fn addresses_go_from_sums_too_and_those_that_others_came_from_stay() {
     let rest = [none, count(shared, 3), count(his, 3)];
     assert_eq!(of_all(), (rest.clone().into(), 2, 0));
     assert_sound(&tracker);
-    clock.advance(4 * DAY);
-    tracker.upkeep().unwrap();
-    assert_eq!(of_all(), (rest.into(), 2, 0), "nothing of it was still in memory");
-    assert_sound(&tracker);
+    for wait in [Duration::ZERO, 4 * DAY] {
+        clock.advance(wait);
+        tracker.upkeep().unwrap();
+        assert_eq!(of_all(), (rest.clone().into(), 2, 0), "nothing of it was still in memory");
+        assert_sound(&tracker);
+    }
     let hers = tracker.stats().owner("<erased>").summary().unwrap();
     assert_eq!((hers.total, hers.distinct_addresses.count), (6, 0));
     tracker.close().unwrap();

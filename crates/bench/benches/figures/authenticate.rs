@@ -101,7 +101,7 @@ fn cold_vs_floor(scale: Scale) -> f64 {
 }
 
 const SELECT_TOKEN: &str =
-    "SELECT catalogue.id, owner, name, kind, catalogue.state, scopes, restrictions, tokens.expires_at
+    "SELECT catalogue.id, owner, name, kind, catalogue.state, scopes, restrictions, catalogue.expires_at
     FROM credentials JOIN catalogue ON catalogue.id = token_id WHERE issuer = ?1 AND jti = ?2";
 
 type Row = (i64, String, String, u8, u8, String, Option<String>, Option<i64>);
