@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use rusqlite::{CachedStatement, Connection, Row, params};
 
 use super::log_rows::column;
-use crate::clients::{Clients, Seed, Sketch};
+use crate::clients::{Clients, EXACT, Seed, Sketch};
 use crate::sketch::Histogram;
 use crate::tally::{Breakdown, Fact, Tally};
 use crate::token::TokenId;
@@ -270,7 +270,10 @@ impl TierWriter<'_> {
     pub(super) fn put(&mut self, bucket: i64, token: TokenId, sum: &mut Sum) -> Result<()> {
         let most = if token == ALL { MOST_OF_ALL } else { MOST_OF_TOKEN };
         sum.breakdown.trim(most);
-        sum.clients.trim(most);
+        match token {
+            ALL => sum.clients.trim(MOST_OF_ALL, EXACT),
+            _ => sum.clients.trim(32, 64),
+        }
         self.bytes.clear();
         sum.tally.latency.encode(&mut self.bytes);
         let tally = &sum.tally;
