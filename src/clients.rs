@@ -146,7 +146,11 @@ pub(crate) struct Clients {
 impl Clients {
     pub(crate) fn add(&mut self, client: Option<Client>, weight: u64) {
         let count = match client {
-            Some(client) => self.counts.entry(client).or_default(),
+            // Most are known: to look for them alone is quicker than to be ready for another.
+            Some(client) => match self.counts.get_mut(&client) {
+                Some(count) => count,
+                None => self.counts.entry(client).or_default(),
+            },
             None => &mut self.none,
         };
         *count = count.saturating_add(weight);

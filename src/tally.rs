@@ -105,11 +105,12 @@ pub(crate) enum Dimension {
 }
 
 impl Dimension {
-    const ALL: [Self; 5] = [Self::Route, Self::UserAgent, Self::Method, Self::Status, Self::Reason];
+    const COUNT: usize = 5;
 }
 
 impl Fact {
     /// What the row counts as in a dimension, if it does.
+    #[inline]
     pub(crate) fn value(&self, dimension: Dimension) -> Option<Value> {
         Some(match dimension {
             Dimension::Route => Value::of_name(self.route),
@@ -157,15 +158,25 @@ type Counts = Vec<(Value, u64)>;
 /// denials have.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Breakdown {
-    dimensions: [Counts; Dimension::ALL.len()],
+    dimensions: [Counts; Dimension::COUNT],
 }
 
 impl Breakdown {
     pub(crate) fn add(&mut self, fact: &Fact) {
-        for dimension in Dimension::ALL {
-            if let Some(value) = fact.value(dimension) {
-                self.count(dimension, value, fact.weight);
-            }
+        // One by one: in a loop over the dimensions it took twice as long.
+        self.add_to(Dimension::Route, fact);
+        self.add_to(Dimension::UserAgent, fact);
+        self.add_to(Dimension::Method, fact);
+        self.add_to(Dimension::Status, fact);
+        if fact.outcome.reason().is_some() {
+            self.add_to(Dimension::Reason, fact);
+        }
+    }
+
+    #[inline]
+    fn add_to(&mut self, dimension: Dimension, fact: &Fact) {
+        if let Some(value) = fact.value(dimension) {
+            self.count(dimension, value, fact.weight);
         }
     }
 

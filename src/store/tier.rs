@@ -53,7 +53,7 @@ pub(super) struct Tier {
 }
 
 macro_rules! tier {
-    ($table:literal, $counts:literal, $bucket:literal) => {
+    ($table:literal, $counts:literal, $addresses:literal, $bucket:literal) => {
         Tier {
             find: concat!(
                 "SELECT success, client_error, server_error, denied, unfinished, below_400,
@@ -81,7 +81,7 @@ macro_rules! tier {
                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
             ),
             find_counts: concat!(
-                "SELECT counts, addresses FROM ",
+                "SELECT counts FROM ",
                 $counts,
                 " WHERE ",
                 $bucket,
@@ -89,17 +89,17 @@ macro_rules! tier {
             ),
             find_addresses: concat!(
                 "SELECT addresses FROM ",
-                $counts,
+                $addresses,
                 " WHERE ",
                 $bucket,
                 " = ?1 AND token_id = ?2"
             ),
             put_addresses: concat!(
-                "UPDATE ",
-                $counts,
-                " SET addresses = ?3 WHERE ",
+                "REPLACE INTO ",
+                $addresses,
+                " (",
                 $bucket,
-                " = ?1 AND token_id = ?2"
+                ", token_id, addresses) VALUES (?1, ?2, ?3)"
             ),
             next: concat!("SELECT min(", $bucket, ") FROM ", $counts, " WHERE ", $bucket, " > ?1"),
             put_counts: concat!(
@@ -107,14 +107,14 @@ macro_rules! tier {
                 $counts,
                 " (",
                 $bucket,
-                ", token_id, counts, addresses) VALUES (?1, ?2, ?3, ?4)"
+                ", token_id, counts) VALUES (?1, ?2, ?3)"
             ),
         }
     };
 }
 
-pub(super) const HOURLY: Tier = tier!("hourly_sums", "hourly_counts", "hour");
-pub(super) const DAILY: Tier = tier!("daily_sums", "daily_counts", "day");
+pub(super) const HOURLY: Tier = tier!("hourly_sums", "hourly_counts", "hourly_addresses", "hour");
+pub(super) const DAILY: Tier = tier!("daily_sums", "daily_counts", "daily_addresses", "day");
 
 impl Tier {
     /// Merges the totals of a bucket into `sum`. Nothing where there is no row.
@@ -181,7 +181,7 @@ impl Tier {
         let mut statement = connection.prepare_cached(self.find_addresses)?;
         let mut rows = statement.query((bucket, token.as_row()))?;
         if let Some(row) = rows.next()? {
-            sum.merge(&clients(row, 0, seed)?);
+            sum.merge(&clients(row, seed)?);
         }
         Ok(())
     }
@@ -234,8 +234,9 @@ impl Tier {
             put: transaction.prepare_cached(self.put)?,
             find_counts: transaction.prepare_cached(self.find_counts)?,
             put_counts: transaction.prepare_cached(self.put_counts)?,
+            find_addresses: transaction.prepare_cached(self.find_addresses)?,
+            put_addresses: transaction.prepare_cached(self.put_addresses)?,
             bytes: Vec::with_capacity(1_024),
-            address_bytes: Vec::with_capacity(256),
         })
     }
 }
@@ -248,8 +249,9 @@ pub(super) struct TierWriter<'c> {
     put: CachedStatement<'c>,
     find_counts: CachedStatement<'c>,
     put_counts: CachedStatement<'c>,
+    find_addresses: CachedStatement<'c>,
+    put_addresses: CachedStatement<'c>,
     bytes: Vec<u8>,
-    address_bytes: Vec<u8>,
 }
 
 impl TierWriter<'_> {
@@ -261,7 +263,9 @@ impl TierWriter<'_> {
         }
         if let Some(row) = self.find_counts.query(key)?.next()? {
             sum.breakdown.merge(&breakdown(row)?);
-            sum.clients.merge(&clients(row, 1, self.seed)?);
+        }
+        if let Some(row) = self.find_addresses.query(key)?.next()? {
+            sum.clients.merge(&clients(row, self.seed)?);
         }
         self.put(bucket, token, sum)
     }
@@ -294,10 +298,10 @@ impl TierWriter<'_> {
         ])?;
         self.bytes.clear();
         sum.breakdown.encode(&mut self.bytes);
-        self.address_bytes.clear();
-        sum.clients.encode(&mut self.address_bytes);
-        let (counts, addresses) = (self.bytes.as_slice(), self.address_bytes.as_slice());
-        self.put_counts.execute((bucket, token.as_row(), counts, addresses))?;
+        self.put_counts.execute((bucket, token.as_row(), self.bytes.as_slice()))?;
+        self.bytes.clear();
+        sum.clients.encode(&mut self.bytes);
+        self.put_addresses.execute((bucket, token.as_row(), self.bytes.as_slice()))?;
         Ok(())
     }
 }
@@ -308,8 +312,8 @@ fn breakdown(row: &Row<'_>) -> Result<Breakdown> {
 
 const DAMAGED_ADDRESSES: &str = "the database is damaged: addresses";
 
-fn clients(row: &Row<'_>, at: usize, seed: Seed) -> Result<Clients> {
-    Clients::decode(row.get_ref(at)?.as_blob()?, seed).context(DAMAGED_ADDRESSES)
+fn clients(row: &Row<'_>, seed: Seed) -> Result<Clients> {
+    Clients::decode(row.get_ref(0)?.as_blob()?, seed).context(DAMAGED_ADDRESSES)
 }
 
 fn tally(row: &Row<'_>) -> Result<Tally> {

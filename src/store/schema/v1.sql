@@ -200,11 +200,18 @@ CREATE TABLE hourly_sums (
     PRIMARY KEY (hour, token_id)
 ) STRICT, WITHOUT ROWID;
 
--- Counts of the same requests by route, agent, method, status and reason, and by client address, the largest of each.
+-- Counts of the same requests by route, agent, method, status and reason, the largest of each.
 CREATE TABLE hourly_counts (
     hour      INTEGER NOT NULL,
     token_id  INTEGER NOT NULL,
     counts    BLOB NOT NULL,
+    PRIMARY KEY (hour, token_id)
+) STRICT, WITHOUT ROWID;
+
+-- From which client addresses they came. In a table of its own: together, rows would need pages beside the tree's.
+CREATE TABLE hourly_addresses (
+    hour      INTEGER NOT NULL,
+    token_id  INTEGER NOT NULL,
     addresses BLOB NOT NULL,
     PRIMARY KEY (hour, token_id)
 ) STRICT, WITHOUT ROWID;
@@ -230,6 +237,11 @@ CREATE TABLE daily_counts (
     day       INTEGER NOT NULL,
     token_id  INTEGER NOT NULL,
     counts    BLOB NOT NULL,
+    PRIMARY KEY (day, token_id)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE daily_addresses (
+    day       INTEGER NOT NULL,
+    token_id  INTEGER NOT NULL,
     addresses BLOB NOT NULL,
     PRIMARY KEY (day, token_id)
 ) STRICT, WITHOUT ROWID;
