@@ -400,7 +400,8 @@ mod tests {
             connection.prepare_cached(token).unwrap().execute([id]).unwrap();
         }
         for day in 1..=days {
-            let sum = "INSERT INTO daily_sums VALUES (?1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'')";
+            let sum =
+                "INSERT INTO daily_sums VALUES (?1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'', x'')";
             connection.prepare_cached(sum).unwrap().execute([day]).unwrap();
         }
         connection
@@ -462,10 +463,10 @@ mod tests {
     #[test]
     fn tokens_that_cannot_go_do_not_hold_up_the_walk() {
         let connection = database(700, 1);
-        let sums = "INSERT INTO daily_sums SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM catalogue WHERE id < 600";
+        let sums = "INSERT INTO daily_sums SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'', x'' FROM catalogue WHERE id < 600";
         connection.execute(sums, []).unwrap();
         assert_eq!(walk(&connection).iter().sum::<usize>(), 101);
-        let hours = "INSERT INTO hourly_sums SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'' FROM catalogue WHERE id < 599";
+        let hours = "INSERT INTO hourly_sums SELECT 1, id, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, x'', x'' FROM catalogue WHERE id < 599";
         connection.execute_batch(&format!("{hours}; DELETE FROM daily_sums")).unwrap();
         assert_eq!(
             walk(&connection).iter().sum::<usize>(),

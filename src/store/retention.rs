@@ -38,15 +38,13 @@ const LAST_OF_HOUR: &str = "SELECT token_id FROM hourly_sums WHERE hour = ?1
     ORDER BY token_id LIMIT 1 OFFSET ?2";
 const LAST_OF_DAY: &str = "SELECT token_id FROM daily_sums WHERE day = ?1
     ORDER BY token_id LIMIT 1 OFFSET ?2";
-const FORGET_HOUR: [&str; 3] = [
+const FORGET_HOUR: [&str; 2] = [
     "DELETE FROM hourly_sums WHERE hour = ?1 AND token_id <= ?2",
     "DELETE FROM hourly_counts WHERE hour = ?1 AND token_id <= ?2",
-    "DELETE FROM hourly_addresses WHERE hour = ?1 AND token_id <= ?2",
 ];
-const FORGET_DAY: [&str; 3] = [
+const FORGET_DAY: [&str; 2] = [
     "DELETE FROM daily_sums WHERE day = ?1 AND token_id <= ?2",
     "DELETE FROM daily_counts WHERE day = ?1 AND token_id <= ?2",
-    "DELETE FROM daily_addresses WHERE day = ?1 AND token_id <= ?2",
 ];
 const FORGET_NAMES: &str =
     "DELETE FROM names WHERE id IN (SELECT id FROM names WHERE used_on < ?1 LIMIT ?2)";
@@ -145,7 +143,7 @@ fn forget(
     transaction: &Connection,
     bucket: i64,
     last_of_step: &str,
-    forget: [&str; 3],
+    forget: [&str; 2],
 ) -> Result<bool> {
     let last: Option<i64> = transaction
         .prepare_cached(last_of_step)?

@@ -14,15 +14,13 @@ const MIGRATIONS: [&str; 1] = [V1];
 
 const V1: &str = include_str!("schema/v1.sql");
 
-const TABLES: [&str; 20] = [
+const TABLES: [&str; 18] = [
     "audit",
     "catalogue",
     "changes",
     "credentials",
-    "daily_addresses",
     "daily_counts",
     "daily_sums",
-    "hourly_addresses",
     "hourly_counts",
     "hourly_sums",
     "late_uses",

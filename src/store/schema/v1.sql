@@ -182,7 +182,9 @@ CREATE TABLE usage_groups (
     base_at  INTEGER NOT NULL
 ) STRICT;
 
--- Sums of each hour (since 1970) and token; token 0 stands for all. latency: counts by bucket.
+-- Sums of each hour (since 1970) and token; token 0 stands for all. latency: counts by bucket. addresses:
+-- counts by client address, and marks of all. They stand here and not with the other counts because there a row
+-- would need pages beside the tree's.
 CREATE TABLE hourly_sums (
     hour           INTEGER NOT NULL,
     token_id       INTEGER NOT NULL,
@@ -197,6 +199,7 @@ CREATE TABLE hourly_sums (
     duration_us    INTEGER NOT NULL,
     longest_us     INTEGER NOT NULL,
     latency        BLOB NOT NULL,
+    addresses      BLOB NOT NULL,
     PRIMARY KEY (hour, token_id)
 ) STRICT, WITHOUT ROWID;
 
@@ -208,13 +211,6 @@ CREATE TABLE hourly_counts (
     PRIMARY KEY (hour, token_id)
 ) STRICT, WITHOUT ROWID;
 
--- From which client addresses they came. In a table of its own: together, rows would need pages beside the tree's.
-CREATE TABLE hourly_addresses (
-    hour      INTEGER NOT NULL,
-    token_id  INTEGER NOT NULL,
-    addresses BLOB NOT NULL,
-    PRIMARY KEY (hour, token_id)
-) STRICT, WITHOUT ROWID;
 
 -- The same of each day (since 1970, UTC) that is summed up.
 CREATE TABLE daily_sums (
@@ -231,6 +227,7 @@ CREATE TABLE daily_sums (
     duration_us    INTEGER NOT NULL,
     longest_us     INTEGER NOT NULL,
     latency        BLOB NOT NULL,
+    addresses      BLOB NOT NULL,
     PRIMARY KEY (day, token_id)
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE daily_counts (
@@ -239,12 +236,7 @@ CREATE TABLE daily_counts (
     counts    BLOB NOT NULL,
     PRIMARY KEY (day, token_id)
 ) STRICT, WITHOUT ROWID;
-CREATE TABLE daily_addresses (
-    day       INTEGER NOT NULL,
-    token_id  INTEGER NOT NULL,
-    addresses BLOB NOT NULL,
-    PRIMARY KEY (day, token_id)
-) STRICT, WITHOUT ROWID;
+
 
 -- Records that were dropped, by the hour of their settlement.
 CREATE TABLE usage_gaps (
