@@ -14,10 +14,18 @@ use crate::token::TokenId;
 const MOST_OF_TOKEN: usize = 128;
 const MOST_OF_ALL: usize = 1_024;
 
-/// Addresses that a row of one token tells apart, and marks that it keeps where there are more. With as many as of all
-/// tokens, storing records took a quarter longer where each token is used from hundreds.
-const ADDRESSES_OF_TOKEN: usize = 32;
-const MARKS_OF_TOKEN: usize = 64;
+/// Addresses that a row tells apart, and marks that it keeps of more, where it is written rarely.
+const ADDRESSES: Limits = Limits { addresses: MOST_OF_ALL, marks: EXACT };
+
+/// The same of an hour of one token, which is written again and again: with as many as the others, storing records took
+/// a quarter longer where each token is used from hundreds.
+const ADDRESSES_OF_HOUR: Limits = Limits { addresses: 64, marks: 64 };
+
+#[derive(Clone, Copy)]
+struct Limits {
+    addresses: usize,
+    marks: usize,
+}
 
 /// The rows of token 0 are those of all tokens.
 pub(super) const ALL: TokenId = TokenId::UNTRACKED;
@@ -54,12 +62,14 @@ pub(super) struct Tier {
     find_addresses: &'static str,
     put_addresses: &'static str,
     next: &'static str,
+    of_token: Limits,
     put_counts: &'static str,
 }
 
 macro_rules! tier {
-    ($table:literal, $counts:literal, $bucket:literal) => {
+    ($table:literal, $counts:literal, $bucket:literal, $of_token:expr) => {
         Tier {
+            of_token: $of_token,
             find: concat!(
                 "SELECT success, client_error, server_error, denied, unfinished, below_400,
                     response_bytes, cost, duration_us, longest_us, latency FROM ",
@@ -118,8 +128,8 @@ macro_rules! tier {
     };
 }
 
-pub(super) const HOURLY: Tier = tier!("hourly_sums", "hourly_counts", "hour");
-pub(super) const DAILY: Tier = tier!("daily_sums", "daily_counts", "day");
+pub(super) const HOURLY: Tier = tier!("hourly_sums", "hourly_counts", "hour", ADDRESSES_OF_HOUR);
+pub(super) const DAILY: Tier = tier!("daily_sums", "daily_counts", "day", ADDRESSES);
 
 impl Tier {
     /// Merges the totals of a bucket into `sum`. Nothing where there is no row.
@@ -235,6 +245,7 @@ impl Tier {
     ) -> Result<TierWriter<'c>> {
         Ok(TierWriter {
             seed,
+            of_token: self.of_token,
             find: transaction.prepare_cached(self.find)?,
             put: transaction.prepare_cached(self.put)?,
             find_counts: transaction.prepare_cached(self.find_counts)?,
@@ -250,6 +261,7 @@ impl Tier {
 /// their text.
 pub(super) struct TierWriter<'c> {
     seed: Seed,
+    of_token: Limits,
     find: CachedStatement<'c>,
     put: CachedStatement<'c>,
     find_counts: CachedStatement<'c>,
@@ -279,10 +291,8 @@ impl TierWriter<'_> {
     pub(super) fn put(&mut self, bucket: i64, token: TokenId, sum: &mut Sum) -> Result<()> {
         let most = if token == ALL { MOST_OF_ALL } else { MOST_OF_TOKEN };
         sum.breakdown.trim(most);
-        match token {
-            ALL => sum.clients.trim(MOST_OF_ALL, EXACT),
-            _ => sum.clients.trim(ADDRESSES_OF_TOKEN, MARKS_OF_TOKEN),
-        }
+        let limits = if token == ALL { ADDRESSES } else { self.of_token };
+        sum.clients.trim(limits.addresses, limits.marks);
         self.bytes.clear();
         sum.tally.latency.encode(&mut self.bytes);
         self.address_bytes.clear();

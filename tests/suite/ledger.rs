@@ -102,14 +102,10 @@ impl Ledger {
         let issued = &self.tokens[dice.skewed(self.tokens.len() as u64) as usize];
         let route = (dice.roll(12) > 0).then(|| &self.routes[dice.skewed(60) as usize]);
         let agent = (dice.roll(9) > 0).then(|| &self.agents[dice.skewed(20) as usize]);
-        let address = (dice.roll(8) > 0).then(|| {
-            let number = dice.skewed(120);
-            match number % 2 {
-                0 => format!("192.0.2.{number}"),
-                _ => format!("2001:db8::{number:x}"),
-            }
-        });
+        let address = (dice.roll(8) > 0).then(|| any_address(dice));
         let method = ["GET", "POST", "PUT", "DELETE"][dice.skewed(4) as usize];
+        let took = Duration::from_micros(dice.roll(3_000) * dice.roll(300));
+        let (bytes, cost) = (dice.roll(100_000), 1 + dice.roll(3) as u32);
         let mut request = AuthRequest::from(&issued.secret).method(method);
         if let Some(route) = route {
             request = request.route(route.as_str());
@@ -120,40 +116,12 @@ impl Ledger {
         if let Some(address) = &address {
             request = request.client_address(address.parse().unwrap());
         }
-        let took = Duration::from_micros(dice.roll(3_000) * dice.roll(300));
-        let (bytes, cost) = (dice.roll(100_000), 1 + dice.roll(3) as u32);
-        let status =
-            [200, 200, 200, 201, 204, 302, 400, 404, 409, 500, 503][dice.roll(11) as usize];
-        let settle =
-            |usage: Usage| tracker.record(usage.elapsed(took).response_bytes(bytes).cost(cost));
-        let (status, outcome, reason) = match dice.roll(20) {
-            0 => match tracker.authenticate(request.scope("admin")) {
-                Err(AuthError::Denied(denied)) => {
-                    settle(Usage::of(denied));
-                    (403, "denied", Some("missing_scope"))
-                }
-                other => panic!("not denied: {other:?}"),
-            },
-            1 => {
-                let access = tracker.authenticate(request).unwrap();
-                settle(Usage::of(access));
-                (499, "unfinished", None)
-            }
-            _ => {
-                let access = tracker.authenticate(request).unwrap();
-                settle(Usage::of(access).status(status));
-                let outcome = match status {
-                    0..400 => "success",
-                    400..500 => "client_error",
-                    _ => "server_error",
-                };
-                (status, outcome, None)
-            }
-        };
+        let (usage, status, outcome, reason) = ended(tracker, request, dice);
+        tracker.record(usage.elapsed(took).response_bytes(bytes).cost(cost));
         let token = &issued.token;
         let row = params![
             micros(clock.now()),
-            token.id.to_string().parse::<i64>().unwrap(),
+            number(token.id),
             token.owner,
             token.tags.first(),
             route.map_or("<unmatched>", String::as_str),
@@ -258,11 +226,50 @@ impl Whose {
             Self::All => ("1", Vec::new()),
             Self::Owner(owner) => ("owner = ?3", vec![owner.clone().into()]),
             Self::Tag(tag) => ("tag = ?3", vec![tag.clone().into()]),
-            Self::Token(token) => {
-                ("token = ?3", vec![token.to_string().parse::<i64>().unwrap().into()])
-            }
+            Self::Token(token) => ("token = ?3", vec![number(*token).into()]),
         }
     }
+}
+
+fn any_address(dice: &mut Dice) -> String {
+    let number = dice.skewed(120);
+    if number.is_multiple_of(2) {
+        format!("192.0.2.{number}")
+    } else {
+        format!("2001:db8::{number:x}")
+    }
+}
+
+/// Makes a request, and says how it ended: status, outcome and reason.
+fn ended(
+    tracker: &TokenTracker,
+    request: AuthRequest<'_>,
+    dice: &mut Dice,
+) -> (Usage, u16, &'static str, Option<&'static str>) {
+    let statuses = [200, 200, 200, 201, 204, 302, 400, 404, 409, 500, 503];
+    let status = statuses[dice.roll(11) as usize];
+    match dice.roll(20) {
+        0 => match tracker.authenticate(request.scope("admin")) {
+            Err(AuthError::Denied(denied)) => {
+                (Usage::of(denied), 403, "denied", Some("missing_scope"))
+            }
+            other => panic!("not denied: {other:?}"),
+        },
+        1 => (Usage::of(tracker.authenticate(request).unwrap()), 499, "unfinished", None),
+        _ => {
+            let outcome = match status {
+                0..400 => "success",
+                400..500 => "client_error",
+                _ => "server_error",
+            };
+            let access = tracker.authenticate(request).unwrap();
+            (Usage::of(access).status(status), status, outcome, None)
+        }
+    }
+}
+
+fn number(token: TokenId) -> i64 {
+    token.to_string().parse().unwrap()
 }
 
 /// What an answer says, as [`Ledger::groups`] does.
@@ -273,4 +280,42 @@ pub(crate) fn counted(groups: &Groups) -> BTreeMap<String, u64> {
     };
     let groups = groups.groups.iter().filter(|group| group.requests > 0);
     groups.map(|group| (key(&group.key), group.requests)).collect()
+}
+
+pub(crate) fn any_instant(
+    start: OffsetDateTime,
+    end: OffsetDateTime,
+    dice: &mut Dice,
+) -> OffsetDateTime {
+    let seconds = (end - start).whole_seconds().unsigned_abs();
+    start + Duration::from_micros(dice.roll(seconds) * 1_000_000 + dice.roll(1_000_000))
+}
+
+/// The seven numbers of a period are those of the plain table.
+pub(crate) fn assert_seven(
+    ledger: &Ledger,
+    whose: &Whose,
+    tracker: &TokenTracker,
+    period: (OffsetDateTime, OffsetDateTime),
+) {
+    let seven = whose.ask(tracker).between(period.0, period.1).compatibility_summary().unwrap();
+    let columns = ["count(*)", "sum(status < 400)", "sum(outcome = 'denied')", "sum(duration_us)"];
+    let [total, below_400, denied, duration] = ledger.sums(whose, period, columns);
+    let told = [seven.total_requests, seven.successful_requests, seven.blocked_requests];
+    assert_eq!(told.map(|count| count as i64), [total, below_400, denied], "{whose:?} {period:?}");
+    let rate = if total == 0 { 0.0 } else { below_400 as f64 / total as f64 };
+    assert_eq!(seven.success_rate, rate);
+    let mean = duration as f64 / total.max(1) as f64 / 1_000.0;
+    assert!((seven.average_response_time_ms - mean).abs() <= 0.001, "to the microsecond");
+    let days = (period.1 - period.0).as_seconds_f64() / 86_400.0;
+    assert!((seven.period_days - days).abs() < 1e-9);
+    let routes = ledger.groups(whose, period, Grouping::Route, UtcOffset::UTC);
+    let mut most: Vec<_> = routes.values().copied().collect();
+    most.sort_unstable_by(|one, two| two.cmp(one));
+    most.truncate(5);
+    let top: Vec<_> = seven.top_endpoints.iter().map(|route| route.requests).collect();
+    assert_eq!(top, most);
+    for route in &seven.top_endpoints {
+        assert_eq!(routes[&route.route], route.requests);
+    }
 }

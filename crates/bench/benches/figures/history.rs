@@ -76,7 +76,7 @@ const COPIES: [&str; 4] = [
         FROM usage_groups WHERE first_id <= ?2",
     "INSERT INTO hourly_sums
         SELECT hour + 24 * ?1, token_id, success, client_error, server_error, denied, unfinished,
-            below_400, response_bytes, cost, duration_us, longest_us, latency
+            below_400, response_bytes, cost, duration_us, longest_us, latency, addresses
         FROM hourly_sums WHERE hour < (SELECT min(hour) + 24 FROM hourly_sums) AND ?2",
     "INSERT INTO hourly_counts SELECT hour + 24 * ?1, token_id, counts
         FROM hourly_counts
@@ -85,7 +85,7 @@ const COPIES: [&str; 4] = [
 const COPIES_OF_WHOLE_DAYS: [&str; 2] = [
     "INSERT INTO daily_sums
         SELECT day + ?1, token_id, success, client_error, server_error, denied, unfinished,
-            below_400, response_bytes, cost, duration_us, longest_us, latency
+            below_400, response_bytes, cost, duration_us, longest_us, latency, addresses
         FROM daily_sums WHERE day = (SELECT min(day) FROM daily_sums)",
     "INSERT INTO daily_counts SELECT day + ?1, token_id, counts
         FROM daily_counts WHERE day = (SELECT min(day) FROM daily_counts)",
