@@ -56,5 +56,6 @@ fn used(connection: &Connection) -> Result<u64> {
 /// The most pages that the file may have.
 pub(super) fn max_pages(connection: &Connection, most: u64) -> Result<i64> {
     let size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    Ok(i64::try_from(most)?.checked_div(size).unwrap_or(i64::MAX).clamp(1, 4_294_967_294))
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    Ok(most.checked_div(size).unwrap_or(i64::MAX).clamp(1, 4_294_967_294))
 }

@@ -144,3 +144,10 @@ fn name_that_stands_for_memory_elsewhere_is_no_file_here() {
         assert_eq!(TokenTracker::builder().open(path).unwrap_err().field(), Some("path"));
     }
 }
+
+#[test]
+fn file_may_be_allowed_to_grow_without_end() {
+    let database = Database::new();
+    let tracker = TokenTracker::builder().max_file_size(u64::MAX).open(database.path()).unwrap();
+    assert!(accepted(&tracker, &opaque(&tracker, "laptop")));
+}
