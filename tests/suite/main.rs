@@ -35,3 +35,4 @@ mod secrecy;
 mod statistics;
 mod support;
 mod tickets;
+mod views;
