@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use time::OffsetDateTime;
 
 use crate::error::Error;
@@ -164,7 +165,7 @@ impl Latency {
 }
 
 /// What [`TokenTracker::verify`](crate::TokenTracker::verify) found.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 pub struct Verification {
     /// What is wrong with the file, in words; the first hundred problems. Empty for a sound file.

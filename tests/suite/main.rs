@@ -7,6 +7,7 @@ mod architecture;
 mod audit;
 mod backups;
 mod bounds;
+mod care;
 mod catalogue;
 mod cleanup;
 mod clocks;
