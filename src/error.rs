@@ -26,7 +26,7 @@ pub enum ErrorKind {
     AlreadyRotated,
     /// The database is locked by someone else and stayed so for the busy timeout.
     Busy,
-    /// Whoever was told of the progress said to stop; nothing of it is left.
+    /// Whoever was told of the progress said to stop. Nothing is left of what would be of no use half done.
     Cancelled,
     /// The wall clock moved by over a minute against the monotonic one, and nothing is removed or marked by it
     /// before [`confirm_clock`](crate::TokenTracker::confirm_clock).

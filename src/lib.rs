@@ -86,6 +86,10 @@
 //!
 //! Any number of processes on one machine may open one file; each learns of the others' revocations
 //! within 250 ms. Open a live file with other tools read-only (`mode=ro`).
+//!
+//! # Other tools
+//!
+//! `sqlite3`, Datasette and Grafana can ask the file themselves: [four views](sql) are an interface for them.
 
 #![forbid(unsafe_code)]
 
@@ -208,6 +212,10 @@ pub mod life {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/security.md")]
 pub mod security {}
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/sql.md")]
+pub mod sql {}
 
 /// The README's example is compiled and run with the documentation's.
 #[cfg(doctest)]

@@ -6,6 +6,7 @@ mod backup;
 mod catalogue;
 mod census;
 mod checkpoint;
+mod compact;
 mod dictionary;
 mod erase;
 mod export;
@@ -139,7 +140,10 @@ impl Store {
 
     pub(crate) fn open_memory(options: StoreOptions) -> Result<Self> {
         let pool = pool(SqliteConnectionManager::memory(), 1, ONLY_WAIT)?;
-        schema::migrate(&mut *pool.get()?)?;
+        let mut connection = pool.get()?;
+        compact::prepare(&connection)?;
+        schema::migrate(&mut connection)?;
+        drop(connection);
         let questions = Questions::new(1);
         Ok(Self { location: Location::Memory, options, pool, questions })
     }
@@ -338,7 +342,9 @@ fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
     connection.busy_timeout(options.busy_timeout)?;
     anyhow::ensure!(!connection.is_readonly("main")?, "the database file is read-only");
     // Before the journal mode is touched: a file that is not ours is left as it is.
-    schema::check(&connection)?;
+    if schema::check(&connection)? == 0 {
+        compact::prepare(&connection)?;
+    }
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     anyhow::ensure!(mode.eq_ignore_ascii_case("wal"), "the file system gives no write-ahead log");

@@ -1,6 +1,7 @@
 //! The handle that a service holds.
 
 mod backup;
+mod care;
 mod export;
 mod weak;
 
@@ -11,7 +12,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::answer::Verification;
 use crate::builder::Builder;
 use crate::engine::{Consulted, Engine};
 use crate::error::Error;
@@ -26,7 +26,7 @@ use crate::receipt::Receipt;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
 use crate::stats::Stats;
-use crate::store::{Reader, Step, to_error};
+use crate::store::Step;
 use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
@@ -256,23 +256,6 @@ impl TokenTracker {
                 Step::Idle | Step::RolledUp => return Ok(()),
             }
         }
-    }
-
-    /// Looks through the whole file: SQLite's integrity check, and whether sums, links and groups say the same
-    /// as the records. Reads in one snapshot beside live traffic, each record twice; meanwhile the write-ahead
-    /// log cannot start over.
-    ///
-    /// ```
-    /// # let tracker = token_tracker::TokenTracker::builder().in_memory()?;
-    /// assert_eq!(tracker.verify()?.problems, [""; 0]);
-    /// # Ok::<(), token_tracker::Error>(())
-    /// ```
-    ///
-    /// # Errors
-    /// `Storage` or `Busy` where the file cannot be read at all; what is wrong in it is in the answer.
-    pub fn verify(&self) -> Result<Verification, Error> {
-        let found = self.engine().store.ask(Reader::verify);
-        found.map_err(to_error)
     }
 
     /// Says that the wall clock is right as it is, after it moved by over a minute: what pauses while

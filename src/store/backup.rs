@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{Store, create_private};
+use super::{Location, Store, create_private};
 use crate::error::{Error, ErrorKind};
 use crate::progress::{Progress, Told};
 use crate::secret::random;
@@ -19,10 +19,41 @@ impl Store {
     /// Copies the database to a path where there is nothing yet. Returns its bytes. One snapshot is read from the
     /// first page to the last.
     pub(crate) fn backup(&self, to: &Path, told: Told<'_>) -> Result<u64> {
+        if self.keeps(to) {
+            return Err(
+                Error::invalid("path", "is where SQLite keeps what is of the database").into()
+            );
+        }
         let part = Part::create(to, self.options.file_mode)?;
         self.ask(|reader| copy(&reader.0, &part.path, told))?;
         part.finish()
     }
+}
+
+/// What SQLite keeps beside a file, or takes for a part of it where it finds it.
+const BESIDE: [&str; 3] = ["-journal", "-shm", "-wal"];
+
+impl Store {
+    /// Whether a path is one of those, be there a file or not.
+    fn keeps(&self, path: &Path) -> bool {
+        let (Location::File(file), Some(name)) = (&self.location, path.file_name()) else {
+            return false;
+        };
+        let (Ok(file), Ok(directory)) = (file.canonicalize(), directory_of(path).canonicalize())
+        else {
+            return false;
+        };
+        let path = directory.join(name);
+        BESIDE.iter().any(|end| {
+            let mut beside = file.clone().into_os_string();
+            beside.push(end);
+            path.as_os_str() == beside
+        })
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn copy(source: &Connection, path: &Path, told: Told<'_>) -> Result<()> {
@@ -64,7 +95,9 @@ impl<'p> Part<'p> {
         if fs::symlink_metadata(to).is_ok() {
             return Err(exists().into());
         }
-        let name = to.file_name().ok_or_else(|| Error::invalid("path", "must name a file"))?;
+        let spelling = to.as_os_str().as_encoded_bytes();
+        let name = to.file_name().filter(|name| spelling.ends_with(name.as_encoded_bytes()));
+        let name = name.ok_or_else(|| Error::invalid("path", "must name a file"))?;
         let mut part = name.to_owned();
         part.push(format!(".{:016x}.part", u64::from_le_bytes(random::<8>()?)));
         let part = Self { path: to.with_file_name(part), to };
@@ -85,11 +118,7 @@ impl<'p> Part<'p> {
                 .with_source(error.into()),
         })?;
         #[cfg(unix)]
-        if let Some(directory) = self.to.parent() {
-            let directory =
-                if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            File::open(directory)?.sync_all()?;
-        }
+        File::open(directory_of(self.to))?.sync_all()?;
         Ok(bytes)
     }
 }

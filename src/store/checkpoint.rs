@@ -29,6 +29,11 @@ impl Checkpointer {
         }
         Ok(run(&connection)? > TOO_LONG)
     }
+
+    /// Makes a checkpoint. What fails is left to a later one.
+    pub(crate) fn make(&self) {
+        let _ = run(&self.connection.lock());
+    }
 }
 
 /// Checkpoints without waiting for anybody. Returns the pages in the log.
