@@ -171,8 +171,8 @@ impl<'t> StatsQuery<'t> {
     }
 
     /// Where midnight is: days of the calendar, and groups by hour and day, are those of this offset from UTC, which
-    /// it is unless said. Where that is no whole number of hours, records of the hours that are cut are read; where
-    /// those are no longer kept, groups by hour or day are an error.
+    /// it is unless said. Groups by hour or day go back as far as that
+    /// can be told: to where hours are kept, and where it is no whole number of hours, to where records are.
     #[must_use]
     pub fn offset(mut self, offset: UtcOffset) -> Self {
         self.offset = offset;
@@ -254,7 +254,7 @@ impl<'t> StatsQuery<'t> {
     ///
     /// # Errors
     /// See [`StatsQuery`]. `InvalidInput` names `top` where it is out of bounds, `order` where that is not known of such
-    /// groups, and `by` where there would be too many hours, or some of which only sums over more are kept.
+    /// groups, and `by` where there would be over 10,000 hours.
     pub fn groups(&self, by: Grouping) -> Result<Groups, Error> {
         let (question, wanted) = (self.question()?, self.wanted(by)?);
         self.ask(|reader| reader.groups(&question, &wanted))

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use token_tracker::{
-    AuditFilter, AuthError, AuthRequest, DenialReason, Error, ErrorKind, LateUseFilter, NewToken,
-    Revoked, Rotation, TokenFilter, TokenTracker, TokenUpdate, Usage,
+    AuditFilter, AuthError, AuthRequest, DenialReason, Error, ErrorKind, Grouping, LateUseFilter,
+    NewToken, Revoked, Rotation, TokenFilter, TokenTracker, TokenUpdate, Usage,
 };
 
 use crate::damage::Damage;
@@ -154,11 +154,17 @@ impl Trial<'_> {
         for question in asked {
             let question = question.last_days(39);
             self.take(question.summary(), &[]);
-            self.take(question.top_routes(1_000), &[]);
             self.take(question.compatibility_summary(), &[]);
             self.take(question.recent(1_000), &[]);
         }
-        self.take(stats.all().last_days(3_650).summary(), &[]);
+        let question = stats.all().last_days(3_650);
+        self.take(question.summary(), &[]);
+        for by in Grouping::all().filter(|by| *by != Grouping::Hour) {
+            self.take(question.clone().top(1_000).groups(by), &[]);
+        }
+        let question = stats.owner(OWNER).last_days(39);
+        self.take(question.groups(Grouping::Hour), &[]);
+        self.take(question.from_records().groups(Grouping::UserAgent), &[]);
         let tokens = self.tracker.tokens();
         self.take(tokens.list(&TokenFilter::new().owner(OWNER)), &[]);
         self.take(tokens.list(&TokenFilter::new()), &[]);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use token_tracker::{ClientAddress, RouteCount, StatsQuery, Summary, UsageRecord};
+use token_tracker::{ClientAddress, Grouping, StatsQuery, Summary, UsageRecord};
 
 use crate::bench::instant;
 use crate::ledger::{Row, Sums, is_sum};
@@ -106,11 +106,13 @@ fn routes(bench: &UsageBench, asked: &StatsQuery<'_>, counts: impl Fn(&Row) -> b
     for row in bench.ledger.rows().filter(|row| counts(row)) {
         *expected.entry(row.route.clone()).or_default() += u64::from(row.weight);
     }
-    let told = asked.top_routes(LIMIT).expect("the token is known");
+    let answer = asked.clone().top(LIMIT).groups(Grouping::Route).expect("the token is known");
+    let (told, other) = (answer.groups, answer.other);
     assert!(told.is_sorted_by(|one, next| one.requests >= next.requests), "{told:?}");
     let of_shared = bench.ledger.has_shared() && bench.has_forgotten();
-    let told = told.into_iter().map(|RouteCount { route, requests, .. }| (route, requests));
-    let told: BTreeMap<String, u64> = told.collect();
+    let other = Some(("<other>".to_owned(), other)).filter(|(_, requests)| *requests > 0);
+    let told = told.into_iter().map(|group| (group.key.to_string(), group.requests));
+    let told: BTreeMap<String, u64> = told.chain(other).collect();
     if of_shared {
         assert_eq!(told.values().sum::<u64>(), expected.values().sum::<u64>());
     } else {

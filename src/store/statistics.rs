@@ -22,7 +22,7 @@ use crate::query::{Period, Question, Source, Wanted};
 use crate::timestamp::Timestamp;
 use gather::{Gathered, Gathering, Part};
 use groups::Grouped;
-use plan::Plan;
+use plan::{Grain, Plan};
 
 const DROPPED: &str =
     "SELECT coalesce(sum(dropped), 0) FROM usage_gaps WHERE hour >= ?1 AND hour < ?2";
@@ -47,7 +47,7 @@ impl Reader {
     pub(crate) fn summary(&self, question: &Question) -> Result<Summary> {
         let snapshot = self.0.unchecked_transaction()?;
         let progress = Progress::read(&snapshot)?;
-        let asking = Asking::new(&snapshot, &progress, question, Source::Sums)?;
+        let asking = Asking::new(&snapshot, &progress, question, Grain::Days)?;
         let plans = Plan::of_parts(&progress, &[asking.period])?;
         let tokens = tokens_of(&snapshot, &question.scope)?;
         let parts = [Part::Totals, Part::Sketch];
@@ -58,9 +58,10 @@ impl Reader {
     /// The same in groups.
     pub(crate) fn groups(&self, question: &Question, wanted: &Wanted) -> Result<Groups> {
         wanted.check()?;
+        let grain = Grain::of(wanted, question.offset);
         let snapshot = self.0.unchecked_transaction()?;
         let progress = Progress::read(&snapshot)?;
-        let asking = Asking::new(&snapshot, &progress, question, wanted.source)?;
+        let asking = Asking::new(&snapshot, &progress, question, grain)?;
         let tokens = tokens_of(&snapshot, &question.scope)?;
         let tokens = tokens.as_deref();
         let grouped = match wanted.source {
@@ -86,9 +87,9 @@ impl<'g> Asking<'g> {
         snapshot: &'g Connection,
         progress: &'g Progress,
         question: &'g Question,
-        source: Source,
+        grain: Grain,
     ) -> Result<Self> {
-        let period = plan::kept(progress, question.period, source)?;
+        let period = plan::kept(progress, question.period, grain)?;
         let deadline = Deadline(Some(question.deadline));
         deadline.check()?;
         Ok(Self { gathering: Gathering { snapshot, progress, deadline }, question, period })

@@ -97,9 +97,13 @@ fn no_group_changes_as_records_and_then_hours_are_removed() {
         assert_eq!(all(), expected, "without most of {table}");
         assert_eq!(tracker.verify().unwrap().problems, [""; 0]);
     }
-    assert_eq!(ask(&whose[0]).groups(Grouping::Hour).unwrap_err().field(), Some("by"));
-    let half = ask(&whose[0]).offset(offset!(+5:30));
-    assert_eq!(half.groups(Grouping::Day).unwrap_err().field(), Some("by"));
+    assert_eq!(ask(&whose[0]).groups(Grouping::Hour).unwrap_err().field(), Some("from"));
+    for offset in [offset!(+2), offset!(+5:30)] {
+        let days = ask(&whose[0]).offset(offset).groups(Grouping::Day);
+        assert_eq!(days.unwrap_err().field(), Some("from"), "{offset}");
+        let days = whose[0].ask(&tracker).last_days(300).offset(offset).groups(Grouping::Day);
+        assert!(days.unwrap().total.from > start + 4 * DAY, "up to now it begins where it can");
+    }
     let records = ask(&whose[0]).from_records().groups(Grouping::Route).unwrap_err();
     assert_eq!((records.kind(), records.field()), (ErrorKind::InvalidInput, Some("from")));
 }

@@ -1,7 +1,9 @@
 //! How a period is put together: hours and days that are summed up, and at its edges rows of the log.
 
+use time::UtcOffset;
+
 use crate::error::Error;
-use crate::query::{Period, Source};
+use crate::query::{Period, Source, Unit, Wanted};
 use crate::store::rollup::{HOURS_A_DAY, Progress};
 use crate::timestamp::Timestamp;
 
@@ -73,13 +75,34 @@ impl Plan {
     }
 }
 
-/// What of a period is kept. Up to now it is cut to that; what was said to begin earlier is refused.
-pub(super) fn kept(progress: &Progress, period: Period, source: Source) -> Result<Period, Error> {
-    let (kept, what) = match source {
-        Source::Records => (progress.log_from, "records"),
-        Source::Sums => {
-            (Timestamp::of_hour(progress.daily_from.saturating_mul(HOURS_A_DAY)), "sums")
+/// What an answer is made of at least.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Grain {
+    Days,
+    Hours,
+    Records,
+}
+
+impl Grain {
+    pub(super) fn of(wanted: &Wanted, offset: UtcOffset) -> Self {
+        let is_whole = |unit: i32| offset.whole_seconds() % unit == 0;
+        match (wanted.source, wanted.by.unit()) {
+            (Source::Records, _) => Self::Records,
+            (_, Some(Unit::Day)) if is_whole(86_400) => Self::Days,
+            (_, Some(_)) if is_whole(3_600) => Self::Hours,
+            (_, Some(_)) => Self::Records,
+            _ => Self::Days,
         }
+    }
+}
+
+/// What of a period is kept. Up to now it is cut to that; what was said to begin earlier is refused.
+pub(super) fn kept(progress: &Progress, period: Period, grain: Grain) -> Result<Period, Error> {
+    let first_day = progress.daily_from.saturating_mul(HOURS_A_DAY);
+    let (kept, what) = match grain {
+        Grain::Days => (Timestamp::of_hour(first_day), "sums"),
+        Grain::Hours => (Timestamp::of_hour(progress.hourly_from), "sums of hours"),
+        Grain::Records => (progress.log_from, "records"),
     };
     if period.from >= kept {
         return Ok(period);
