@@ -58,9 +58,9 @@ impl Gathering<'_> {
         tokens: Option<&[TokenId]>,
         parts: &[Part],
     ) -> Result<Vec<Gathered>> {
-        let mut sums = Vec::with_capacity(plans.len());
+        let (mut sums, there) = (Vec::with_capacity(plans.len()), self.hours_there()?);
         for plan in plans {
-            sums.push(self.summed_up(plan, tokens, parts)?);
+            sums.push(self.summed_up(plan, there, tokens, parts)?);
         }
         let mut rest: Vec<Sum> = plans.iter().map(|_| Sum::default()).collect();
         self.visit_rest(plans, tokens, |at, row| rest[at].add(&row.fact))?;
@@ -76,11 +76,12 @@ impl Gathering<'_> {
     pub(super) fn summed_up(
         &self,
         plan: &Plan,
+        there: (i64, i64),
         tokens: Option<&[TokenId]>,
         parts: &[Part],
     ) -> Result<Gathered> {
         let mut sum = Gathered::default();
-        let hours = self.within_what_there_is(plan.hours)?;
+        let hours = (plan.hours.0.max(there.0), plan.hours.1.min(there.1));
         for token in tokens.unwrap_or(&[ALL]) {
             for (tier, bucket) in self.buckets(hours, *token) {
                 self.deadline.check()?;
@@ -136,8 +137,8 @@ impl Gathering<'_> {
         })
     }
 
-    /// The same hours, without those before the first sum and after the last.
-    pub(super) fn within_what_there_is(&self, hours: (i64, i64)) -> Result<(i64, i64)> {
+    /// From the hour of the first sum to before the one after the last.
+    pub(super) fn hours_there(&self) -> Result<(i64, i64)> {
         let number = |sql: &str| -> Result<Option<i64>> {
             Ok(self.snapshot.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
         };
@@ -152,7 +153,7 @@ impl Gathering<'_> {
         else {
             return Ok((0, 0));
         };
-        Ok((hours.0.max(first), hours.1.min(last.saturating_add(1))))
+        Ok((first, last.saturating_add(1)))
     }
 
     /// Shows the rows that the sums do not have: those of the edges, and what is not rolled up yet. With each, which

@@ -80,6 +80,8 @@ impl Plan {
 pub(super) enum Grain {
     Days,
     Hours,
+    /// Hours, and records of those that are cut.
+    Parts,
     Records,
 }
 
@@ -90,7 +92,7 @@ impl Grain {
             (Source::Records, _) => Self::Records,
             (_, Some(Unit::Day)) if is_whole(86_400) => Self::Days,
             (_, Some(_)) if is_whole(3_600) => Self::Hours,
-            (_, Some(_)) => Self::Records,
+            (_, Some(_)) => Self::Parts,
             _ => Self::Days,
         }
     }
@@ -102,6 +104,10 @@ pub(super) fn kept(progress: &Progress, period: Period, grain: Grain) -> Result<
     let (kept, what) = match grain {
         Grain::Days => (Timestamp::of_hour(first_day), "sums"),
         Grain::Hours => (Timestamp::of_hour(progress.hourly_from), "sums of hours"),
+        Grain::Parts => (
+            progress.log_from.max(Timestamp::of_hour(progress.hourly_from)),
+            "records and sums of hours",
+        ),
         Grain::Records => (progress.log_from, "records"),
     };
     if period.from >= kept {

@@ -18,6 +18,8 @@ const FEW: usize = 256;
 /// What each token's requests came to.
 pub(super) struct Scanned<'p> {
     plan: &'p Plan,
+    /// The hours that there are.
+    there: (i64, i64),
     pub(super) totals: HashMap<TokenId, Tally, IdHash>,
     /// Of that what is in no sum.
     rest: HashMap<TokenId, Sum, IdHash>,
@@ -32,14 +34,15 @@ impl Gathering<'_> {
         latencies: Latencies,
     ) -> Result<Scanned<'p>> {
         let mut totals = HashMap::<TokenId, Tally, IdHash>::default();
+        let there = self.hours_there()?;
         match tokens.filter(|tokens| tokens.len() <= FEW) {
             Some(few) => {
                 for token in few {
-                    let sum = self.summed_up(plan, Some(&[*token]), &[Part::Totals])?;
+                    let sum = self.summed_up(plan, there, Some(&[*token]), &[Part::Totals])?;
                     totals.insert(*token, sum.tally);
                 }
             }
-            None => self.scan_buckets(plan, tokens, latencies, &mut totals)?,
+            None => self.scan_buckets((plan, there), tokens, latencies, &mut totals)?,
         }
         let mut rest = HashMap::<TokenId, Sum, IdHash>::default();
         self.visit_rest(std::slice::from_ref(plan), tokens, |_, row| {
@@ -49,12 +52,12 @@ impl Gathering<'_> {
             totals.entry(*token).or_default().merge(&sum.tally);
         }
         totals.retain(|_, tally| tally.total() > 0);
-        Ok(Scanned { plan, totals, rest })
+        Ok(Scanned { plan, there, totals, rest })
     }
 
     fn scan_buckets(
         &self,
-        plan: &Plan,
+        (plan, there): (&Plan, (i64, i64)),
         tokens: Option<&[TokenId]>,
         latencies: Latencies,
         totals: &mut HashMap<TokenId, Tally, IdHash>,
@@ -69,7 +72,7 @@ impl Gathering<'_> {
             self.deadline.check()?;
             tier.scan(self.snapshot, bucket, range, latencies, &mut add)
         };
-        let (first, end) = self.within_what_there_is(plan.hours)?;
+        let (first, end) = (plan.hours.0.max(there.0), plan.hours.1.min(there.1));
         let (mut hour, all) = (first, (ALL.as_row(), i64::MAX));
         while hour < end {
             let day = hour.div_euclid(HOURS_A_DAY);
@@ -97,7 +100,7 @@ impl Gathering<'_> {
     /// All there is to know of some of the tokens.
     pub(super) fn detail(&self, scanned: &Scanned<'_>, tokens: &[TokenId]) -> Result<Gathered> {
         let parts = [Part::Totals, Part::Sketch];
-        let mut sum = self.summed_up(scanned.plan, Some(tokens), &parts)?;
+        let mut sum = self.summed_up(scanned.plan, scanned.there, Some(tokens), &parts)?;
         for rest in tokens.iter().filter_map(|token| scanned.rest.get(token)) {
             sum.tally.merge(&rest.tally);
             sum.sketch.add(&rest.clients);
