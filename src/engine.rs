@@ -1,5 +1,6 @@
 //! The way a request takes through the parts.
 
+mod catch_up;
 mod denials;
 mod first_uses;
 mod introspect;

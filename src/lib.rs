@@ -109,6 +109,7 @@ mod durability;
 mod engine;
 mod error;
 mod events;
+mod follow;
 mod follower;
 mod health;
 mod id_hash;
@@ -117,11 +118,13 @@ mod introspection;
 mod jwt;
 mod late_use;
 mod limiter;
+mod lines;
 mod live;
 mod meter;
 mod network;
 mod objects;
 mod opaque;
+mod part_file;
 mod path_filter;
 mod policy;
 mod presence;
@@ -174,11 +177,13 @@ pub use events::{
     DeniedEvent, DormantEvent, ExpiringEvent, FirstUseEvent, Hook, NewAddressEvent, Subject,
     ThresholdEvent,
 };
+pub use follow::Follow;
 pub use health::Health;
 pub use identity::Identity;
 pub use introspection::Introspection;
 pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
 pub use late_use::{LateUse, LateUseFilter, LateUsePage};
+pub use lines::{Export, ExportFormat};
 pub use network::Network;
 pub use path_filter::PathFilter;
 pub use progress::Progress;
@@ -186,12 +191,12 @@ pub use query::{Grouping, Order};
 pub use quota::{Quota, QuotaState, QuotaWindow, Rate};
 pub use reason::DenialReason;
 pub use receipt::Receipt;
-pub use record::{Outcome, UsageRecord};
+pub use record::{Outcome, OutcomeKind, RecordCursor, RecordFilter, RecordPage, UsageRecord};
 pub use refusal::{AuthError, Unavailable};
 pub use request::AuthRequest;
 pub use restrictions::Restrictions;
 pub use secret::Secret;
-pub use stats::{Stats, StatsQuery};
+pub use stats::{Stats, StatsQuery, UsageExport};
 pub use ticket::Access;
 pub use token::{
     CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,

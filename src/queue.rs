@@ -6,7 +6,7 @@ mod state;
 mod work;
 
 use std::sync::mpsc::sync_channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock::{deadline, has_passed};
 use crate::error::{Error, ErrorKind};
@@ -150,7 +150,7 @@ impl Queue {
         }));
         receiver.recv().map_err(|_| {
             if self.is_closed() {
-                return Error::new(ErrorKind::Closed, "the tracker is closed");
+                return closed();
             }
             Error::new(ErrorKind::Storage, "the change could not be made")
         })
@@ -203,6 +203,24 @@ impl Queue {
         }
     }
 
+    /// How many groups are committed: what to wait for the next one from.
+    pub(crate) fn commits(&self) -> Result<u64, Error> {
+        let state = self.state.lock();
+        if state.phase != Phase::Open {
+            return Err(closed());
+        }
+        Ok(state.groups_committed)
+    }
+
+    /// Waits until more groups are committed than that, or the queue is closed, or the time is over.
+    pub(crate) fn wait_for_commit(&self, commits: u64, until: Instant) {
+        let mut state = self.state.lock();
+        while state.phase == Phase::Open && state.groups_committed <= commits && !has_passed(until)
+        {
+            let _ = self.progress.wait_until(&mut state, until);
+        }
+    }
+
     /// Stops taking anything. What is in the queue is still written.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
@@ -243,6 +261,10 @@ impl Queue {
             ..Health::default()
         }
     }
+}
+
+fn closed() -> Error {
+    Error::new(ErrorKind::Closed, "the tracker is closed")
 }
 
 fn lost() -> Error {

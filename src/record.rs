@@ -1,15 +1,24 @@
 //! The record of a request: how it ended, on its way to the store and as it is read back.
 
-use std::fmt;
-use std::sync::Arc;
-use std::time::Duration;
+mod cursor;
+mod filter;
+mod shown;
 
-use time::OffsetDateTime;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use crate::address::ClientAddress;
+use crate::error::Error;
 use crate::reason::DenialReason;
 use crate::timestamp::Timestamp;
 use crate::token::{CredentialId, TokenId};
+pub(crate) use cursor::Place;
+pub use cursor::RecordCursor;
+pub use filter::RecordFilter;
+pub use shown::{RecordPage, UsageRecord};
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -63,12 +72,18 @@ impl Outcome {
     /// The outcome as it appears in answers, such as `client_error`; the reason of a denial is apart.
     #[must_use]
     pub fn as_str(self) -> &'static str {
+        self.kind().as_str()
+    }
+
+    /// The outcome without the reason of a denial.
+    #[must_use]
+    pub fn kind(self) -> OutcomeKind {
         match self {
-            Self::ClientError => "client_error",
-            Self::Denied(_) => "denied",
-            Self::ServerError => "server_error",
-            Self::Success => "success",
-            Self::Unfinished => "unfinished",
+            Self::ClientError => OutcomeKind::ClientError,
+            Self::Denied(_) => OutcomeKind::Denied,
+            Self::ServerError => OutcomeKind::ServerError,
+            Self::Success => OutcomeKind::Success,
+            Self::Unfinished => OutcomeKind::Unfinished,
         }
     }
 
@@ -85,6 +100,67 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// An [`Outcome`] without the reason of a denial: what a [`RecordFilter`] asks for.
+///
+/// As text, which is also its form in JSON, in snake case: `client_error`.
+///
+/// ```
+/// use token_tracker::OutcomeKind;
+///
+/// assert_eq!("client_error".parse::<OutcomeKind>()?, OutcomeKind::ClientError);
+/// assert_eq!("lost".parse::<OutcomeKind>().unwrap_err().field(), Some("outcome"));
+/// # Ok::<(), token_tracker::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum OutcomeKind {
+    /// Answered with a 4xx status by the service.
+    ClientError,
+    /// Refused by this library.
+    Denied,
+    /// Answered with a 5xx status, or failed half-way.
+    ServerError,
+    /// Answered with a status below 400, to the end.
+    Success,
+    /// Never ended.
+    Unfinished,
+}
+
+impl OutcomeKind {
+    const ALL: [Self; 5] =
+        [Self::ClientError, Self::Denied, Self::ServerError, Self::Success, Self::Unfinished];
+
+    /// The kind as it appears in answers, such as `client_error`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientError => "client_error",
+            Self::Denied => "denied",
+            Self::ServerError => "server_error",
+            Self::Success => "success",
+            Self::Unfinished => "unfinished",
+        }
+    }
+}
+
+impl fmt::Display for OutcomeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for OutcomeKind {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str).join(", ");
+            Error::invalid("outcome", format!("must be one of {names}"))
+        })
     }
 }
 
@@ -168,37 +244,6 @@ impl Record {
             route: self.route.clone(),
         }
     }
-}
-
-/// A record as it is read back.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct UsageRecord {
-    /// When the request was settled.
-    pub at: OffsetDateTime,
-    /// The token it was made with.
-    pub token_id: TokenId,
-    /// The method; `<other>` for one that is not of RFC 9110, PATCH or QUERY, empty where none was said.
-    pub method: String,
-    /// The route template; `<unmatched>` where there was none, `<other>` past the dictionary's cap.
-    pub route: String,
-    /// The status that was sent or, for a denial, suggested; 499 where the client left before one.
-    pub status: u16,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// From `authenticate` to the end of the body.
-    pub duration: Duration,
-    /// The bytes of the body that were handed to the transport.
-    pub response_bytes: u64,
-    /// The client's address, where the adapter knew it, as far as [it is kept](crate::ClientAddresses).
-    pub client_address: Option<ClientAddress>,
-    /// The `User-Agent`, where there was one; `<other>` past the dictionary's cap.
-    pub user_agent: Option<String>,
-    /// What the request was worth.
-    pub cost: u64,
-    /// How many requests the record stands for: 1, or more where a token was denied for one reason over ten
-    /// times a minute. Bytes and cost are then their sums, the duration is that of the first.
-    pub weight: u32,
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! Questions about usage: whose, over what period, and what of it.
 
+mod export;
+mod records;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -14,6 +17,7 @@ use crate::record::UsageRecord;
 use crate::store::{Reader, to_error};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
+pub use export::UsageExport;
 
 /// The most records or groups that one question gives.
 const MAX_LIMIT: u32 = 1_000;
@@ -100,7 +104,8 @@ impl fmt::Debug for Stats<'_> {
 pub struct StatsQuery<'t> {
     engine: &'t Engine,
     scope: Scope,
-    period: Span,
+    /// `None` where none was said.
+    period: Option<Span>,
     offset: UtcOffset,
     deadline: Duration,
     top: Option<u32>,
@@ -122,7 +127,7 @@ impl<'t> StatsQuery<'t> {
         Self {
             engine,
             scope,
-            period: Span::LastDays(30),
+            period: None,
             offset: UtcOffset::UTC,
             deadline: DEADLINE,
             top: None,
@@ -134,14 +139,14 @@ impl<'t> StatsQuery<'t> {
     /// Over the last so many days of 24 hours, 1 to 3,650, up to now: from the full hour on in which they begin.
     #[must_use]
     pub fn last_days(mut self, days: impl Into<i64>) -> Self {
-        self.period = Span::LastDays(days.into());
+        self.period = Some(Span::LastDays(days.into()));
         self
     }
 
     /// Over the last so many hours, 1 to 87,600, up to now: from the full hour on in which they begin.
     #[must_use]
     pub fn last_hours(mut self, hours: impl Into<i64>) -> Self {
-        self.period = Span::LastHours(hours.into());
+        self.period = Some(Span::LastHours(hours.into()));
         self
     }
 
@@ -149,14 +154,14 @@ impl<'t> StatsQuery<'t> {
     /// midnight of the [offset](StatsQuery::offset).
     #[must_use]
     pub fn calendar_days(mut self, days: impl Into<i64>) -> Self {
-        self.period = Span::CalendarDays(days.into());
+        self.period = Some(Span::CalendarDays(days.into()));
         self
     }
 
     /// From the first day of the calendar to the last, both in it.
     #[must_use]
     pub fn days(mut self, first: Date, last: Date) -> Self {
-        self.period = Span::Days(first, last);
+        self.period = Some(Span::Days(first, last));
         self
     }
 
@@ -166,7 +171,7 @@ impl<'t> StatsQuery<'t> {
     /// microsecond each.
     #[must_use]
     pub fn between(mut self, from: OffsetDateTime, until: OffsetDateTime) -> Self {
-        self.period = Span::Between(from.into(), until.into());
+        self.period = Some(Span::Between(from.into(), until.into()));
         self
     }
 
@@ -314,7 +319,7 @@ impl<'t> StatsQuery<'t> {
     }
 
     fn period(&self, now: Timestamp) -> Result<Period, Error> {
-        match self.period {
+        match self.period.unwrap_or(Span::LastDays(30)) {
             Span::Between(from, until) => Period::between(from, until),
             Span::CalendarDays(days) => Period::calendar_days(days, now, self.offset),
             Span::Days(first, last) => Period::days(first, last, self.offset),

@@ -16,6 +16,7 @@ mod late_uses;
 mod log;
 mod log_rows;
 mod quota;
+mod records;
 mod retention;
 mod rollup;
 mod schema;
@@ -23,6 +24,7 @@ mod session;
 mod sightings;
 mod size;
 mod statistics;
+mod sums;
 mod tier;
 mod verify;
 
@@ -39,6 +41,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::clock::deadline;
 use crate::durability::Checkpoints;
 use crate::error::{Error, ErrorKind};
+use crate::part_file::create_private;
 use crate::timestamp::Timestamp;
 use catalogue::Changes;
 pub(crate) use catalogue::{
@@ -49,8 +52,10 @@ pub(crate) use checkpoint::Checkpointer;
 pub(crate) use erase::{Stepped, Sums};
 pub(crate) use export::{Cursor, Section, token_line};
 pub(crate) use failure::{describe, to_error};
+pub(crate) use records::Search;
 pub(crate) use retention::Horizons;
 pub(crate) use session::{Batch, CommitError, Days, Session, Step};
+pub(crate) use sums::{Buckets, SumRow};
 
 /// How the file is opened.
 #[derive(Clone, Debug)]
@@ -124,7 +129,7 @@ enum WriteConnection {
 
 impl Store {
     pub(crate) fn open_file(path: &Path, options: StoreOptions) -> Result<Self> {
-        create_private(path, options.file_mode)?;
+        create(path, options.file_mode)?;
         let location = Location::File(path.to_owned());
         let mut connection = open_writing(path, &options)?;
         schema::migrate(&mut connection)?;
@@ -190,6 +195,11 @@ impl Store {
             Location::File(_) => self.options.busy_timeout,
             Location::Memory => ONLY_WAIT,
         }
+    }
+
+    /// The mode of the file and of what is written beside it.
+    pub(crate) fn file_mode(&self) -> u32 {
+        self.options.file_mode
     }
 
     fn max_file_size(&self) -> u64 {
@@ -363,14 +373,8 @@ fn open_writing(path: &Path, options: &StoreOptions) -> Result<Connection> {
 
 /// Creates the file before SQLite does, so that nobody else can read it even for a moment. SQLite gives
 /// the files beside it the same mode.
-fn create_private(path: &Path, mode: u32) -> Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
-    #[cfg(not(unix))]
-    let _ = mode;
-    match options.open(path) {
+fn create(path: &Path, mode: u32) -> Result<()> {
+    match create_private(path, mode) {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => {

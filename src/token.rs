@@ -30,6 +30,8 @@ pub struct TokenId(i64);
 impl TokenId {
     /// The number of tokens that are in no catalogue.
     pub(crate) const UNTRACKED: Self = Self(0);
+    /// No token comes after it.
+    pub(crate) const LAST: Self = Self(i64::MAX);
 
     pub(crate) const fn from_row(id: i64) -> Self {
         Self(id)

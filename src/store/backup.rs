@@ -1,16 +1,15 @@
 //! Copies of the file while it is in use: all of one moment, and never half of one under its name.
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
 
-use super::{Location, Store, create_private};
+use super::{Location, Store};
 use crate::error::{Error, ErrorKind};
+use crate::part_file::PartFile;
 use crate::progress::{Progress, Told};
-use crate::secret::random;
 
 /// Pages to a step: 4 MB, which takes a few milliseconds.
 const STEP: i32 = 1_024;
@@ -20,13 +19,13 @@ impl Store {
     /// first page to the last.
     pub(crate) fn backup(&self, to: &Path, told: Told<'_>) -> Result<u64> {
         if self.keeps(to) {
-            return Err(
-                Error::invalid("path", "is where SQLite keeps what is of the database").into()
-            );
+            let message = "is where SQLite keeps what is of the database";
+            return Err(Error::invalid("path", message).into());
         }
-        let part = Part::create(to, self.options.file_mode)?;
-        self.ask(|reader| copy(&reader.0, &part.path, told))?;
-        part.finish()
+        let (part, file) = PartFile::create(to, self.options.file_mode)?;
+        drop(file);
+        self.ask(|reader| copy(&reader.0, part.path(), told))?;
+        Ok(part.finish()?)
     }
 }
 
@@ -81,55 +80,4 @@ fn copy(source: &Connection, path: &Path, told: Told<'_>) -> Result<()> {
     // The copy is nobody's that ended without closing it.
     target.execute("DELETE FROM writers", [])?;
     target.close().map_err(|(_, error)| error).context("the copy cannot be closed")
-}
-
-/// A file under a name of its own until it is whole. Removed where that never comes.
-struct Part<'p> {
-    path: PathBuf,
-    to: &'p Path,
-}
-
-impl<'p> Part<'p> {
-    fn create(to: &'p Path, mode: u32) -> Result<Self> {
-        let exists = || Error::invalid("path", "exists already");
-        if fs::symlink_metadata(to).is_ok() {
-            return Err(exists().into());
-        }
-        let spelling = to.as_os_str().as_encoded_bytes();
-        let name = to.file_name().filter(|name| spelling.ends_with(name.as_encoded_bytes()));
-        let name = name.ok_or_else(|| Error::invalid("path", "must name a file"))?;
-        let mut part = name.to_owned();
-        part.push(format!(".{:016x}.part", u64::from_le_bytes(random::<8>()?)));
-        let part = Self { path: to.with_file_name(part), to };
-        create_private(&part.path, mode).map_err(|error| {
-            Error::invalid("path", "is where no file can be created").with_source(error)
-        })?;
-        Ok(part)
-    }
-
-    /// Gives it its name, if that is still free.
-    fn finish(self) -> Result<u64> {
-        let file = File::open(&self.path)?;
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
-        fs::hard_link(&self.path, self.to).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => Error::invalid("path", "exists already"),
-            _ => Error::new(ErrorKind::Storage, "the copy cannot be given its name")
-                .with_source(error.into()),
-        })?;
-        #[cfg(unix)]
-        File::open(directory_of(self.to))?.sync_all()?;
-        Ok(bytes)
-    }
-}
-
-impl Drop for Part<'_> {
-    fn drop(&mut self) {
-        // Under its own name it stays; under this one it is of no use.
-        for end in ["", "-journal", "-wal", "-shm"] {
-            let mut path = self.path.clone().into_os_string();
-            path.push(end);
-            let _ = fs::remove_file(path);
-        }
-    }
 }

@@ -261,29 +261,16 @@ fn records(snapshot: &Connection, token: TokenId, from: &Cursor) -> Result<Page>
             next = None;
             break;
         };
-        lines.push(record_line(&record));
+        lines.push(record_line(&record)?);
         next = before;
     }
     Ok(Page { lines, next: next.map(Cursor::After) })
 }
 
-fn record_line(record: &UsageRecord) -> Value {
-    json!({
-        "type": "record",
-        "token_id": record.token_id,
-        "at": rfc3339(record.at),
-        "method": record.method,
-        "route": record.route,
-        "status": record.status,
-        "outcome": record.outcome.as_str(),
-        "reason": record.outcome.reason().map(DenialReason::as_str),
-        "duration_us": u64::try_from(record.duration.as_micros()).unwrap_or(u64::MAX),
-        "response_bytes": record.response_bytes,
-        "client_address": record.client_address,
-        "user_agent": record.user_agent,
-        "cost": record.cost,
-        "weight": record.weight,
-    })
+fn record_line(record: &UsageRecord) -> Result<Value> {
+    let mut line = serde_json::to_value(record)?;
+    line["type"] = json!("record");
+    Ok(line)
 }
 
 fn audit_entry(row: &Row<'_>) -> Result<Value> {

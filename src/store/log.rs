@@ -1,6 +1,5 @@
 //! Rows of the usage log.
 
-use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -153,57 +152,22 @@ macro_rules! record_columns {
                 ORDER BY first_id DESC LIMIT 1) + after_us,
             token_id, endpoint, back, route.text, (endpoint >> 4) - 1, status, outcome, duration_us,
             response_bytes, client_address, agent.text, user_agent, coalesce(cost, 1),
-            coalesce(weight, 1) "
+            coalesce(weight, 1), log.id, token.owner "
     };
 }
 
 macro_rules! join_names {
     () => {
         " LEFT JOIN names AS route ON route.id = (log.endpoint >> 4) - 1
-          LEFT JOIN names AS agent ON agent.id = log.user_agent "
+          LEFT JOIN names AS agent ON agent.id = log.user_agent
+          LEFT JOIN catalogue AS token ON token.id = log.token_id "
     };
 }
 
-const RECENT: &str = concat!(
-    record_columns!(),
-    "FROM usage_log AS log",
-    join_names!(),
-    "ORDER BY log.id DESC LIMIT ?1"
-);
 const RECORD: &str =
     concat!(record_columns!(), "FROM usage_log AS log", join_names!(), "WHERE log.id = ?1");
 
 impl Reader {
-    /// The latest records, newest first in the order of commit. Of tokens: each one's chain of back links is
-    /// followed, the newest of all first, so that the cost is a look-up a record and one a token, however long
-    /// the log is.
-    pub(crate) fn recent(&self, scope: &Scope, limit: u32) -> Result<Vec<UsageRecord>> {
-        let snapshot = self.0.unchecked_transaction()?;
-        let Some(tokens) = tokens_of(&snapshot, scope)? else {
-            let mut statement = snapshot.prepare_cached(RECENT)?;
-            let mut rows = statement.query([limit])?;
-            let mut records = Vec::new();
-            while let Some(row) = rows.next()? {
-                records.push(record(row)?);
-            }
-            return Ok(records);
-        };
-        let mut heads = BinaryHeap::new();
-        for token in tokens {
-            heads.extend(head(&snapshot, token)?);
-        }
-        let (mut found, mut records) = (Records::new(&snapshot)?, Vec::new());
-        while let Some(id) = heads.pop()
-            && records.len() < limit as usize
-        {
-            // A link below the oldest row ends a chain.
-            let Some((record, before)) = found.find(id)? else { continue };
-            records.push(record);
-            heads.extend(before);
-        }
-        Ok(records)
-    }
-
     /// Whether there is anything to ask about: the token, or a token of the owner.
     pub(crate) fn knows(&self, scope: &Scope) -> Result<bool> {
         let found = match scope {
@@ -269,8 +233,10 @@ pub(super) fn tokens_of(connection: &Connection, scope: &Scope) -> Result<Option
 fn record(row: &Row<'_>) -> Result<UsageRecord> {
     let outcome = Outcome::from_code(row.get(7)?).context("a row with an unknown outcome")?;
     Ok(UsageRecord {
+        id: row.get::<_, i64>(15)?.unsigned_abs(),
         at: Timestamp::from_micros(row.get(0)?).to_date_time(),
         token_id: TokenId::from_row(row.get(1)?),
+        owner: row.get(16)?,
         method: method_of(row.get(2)?).as_str().to_owned(),
         route: name(row, 4)?.unwrap_or_else(|| UNMATCHED.to_owned()),
         status: row.get(6)?,

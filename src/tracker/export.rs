@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::TokenTracker;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
-use crate::store::{At, Cursor, Days, Reader, Section, to_error, token_line};
+use crate::store::{At, Cursor, Reader, Section, to_error, token_line};
 use crate::token::{Token, TokenFilter};
 
 /// How many lines of each type [`TokenTracker::export_owner`] wrote.
@@ -103,10 +103,7 @@ impl TokenTracker {
     /// before cannot be stored. What is written by then stays written.
     pub fn export_owner(&self, owner: &str, out: impl Write) -> Result<ExportReport, Error> {
         let engine = self.engine();
-        engine.queue.flush()?;
-        // So that the sums have all records, too.
-        let rolled_up = engine.queue.run(|session| session.upkeep(None, Days::Leave))?;
-        rolled_up.map_err(|error| to_error(error.into_inner()))?;
+        engine.catch_up()?;
         let mut export = Export { engine, out, report: ExportReport::default() };
         export.tokens(owner)?;
         if export.report.tokens == 0 {

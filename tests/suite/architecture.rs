@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 /// From the bottom up: a module imports from those before it in the list.
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "error", "objects", "progress", "bounds", "scope", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "texts", "secret", "network", "address", "quota", "restrictions", "token", "audit", "reason",
-    "late_use", "credential", "record", "sketch", "clients", "tally", "thinning", "query", "answer", "introspection", "path_filter", "durability", "health", "events",
+    "error", "objects", "progress", "bounds", "scope", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "texts", "secret", "part_file", "network", "address", "quota", "restrictions", "token", "audit", "reason",
+    "late_use", "credential", "record", "sketch", "clients", "tally", "thinning", "query", "answer", "lines", "introspection", "path_filter", "durability", "health", "events",
     "opaque", "jwt", "live", "meter", "identity", "request", "presence", "store", "cache", "policy", "throttle", "limiter", "queue",
-    "upkeep", "vitals", "checkpoints", "writer", "follower", "receipt", "ticket", "denial", "refusal", "usage", "engine",
+    "upkeep", "vitals", "checkpoints", "writer", "follower", "receipt", "ticket", "denial", "refusal", "usage", "engine", "follow",
     "tokens", "stats", "builder", "tracker",
 ];
 
@@ -70,6 +70,7 @@ fn each_kind_of_knowledge_has_one_home() {
         };
         only(&["rusqlite", "r2d2"], "store");
         only(&["jsonwebtoken"], "jwt");
+        only(&["csv::"], "lines");
         only(&["Instant::now", "SystemTime::now", "now_utc"], "clock");
     }
 }

@@ -20,7 +20,7 @@ pub(crate) enum Sums {
 }
 
 impl Sums {
-    fn tier(self) -> &'static Tier {
+    pub(in crate::store) fn tier(self) -> &'static Tier {
         match self {
             Self::Days => &DAILY,
             Self::Hours => &HOURLY,
