@@ -247,7 +247,7 @@ fn lived_in(database: &Database) -> TokenTracker {
 }
 
 /// What is done to the file, and what is told of it.
-const DAMAGES: [(&str, &str); 43] = [
+const DAMAGES: [(&str, &str); 44] = [
     ("UPDATE usage_log SET outcome = 99 WHERE id = 5", "99 is no outcome of a record"),
     ("UPDATE usage_log SET outcome = 16 WHERE id = 5", "16 is no outcome of a record"),
     ("UPDATE usage_log SET outcome = 1 << 40 WHERE id = 5", "1099511627776 is no outcome"),
@@ -275,6 +275,11 @@ const DAMAGES: [(&str, &str); 43] = [
     ("UPDATE hourly_sums SET success = 1 WHERE token_id = 1", "are not those of its records"),
     ("UPDATE hourly_sums SET latency = x'ff' WHERE token_id = 1", "damaged: latencies"),
     ("UPDATE hourly_counts SET counts = x'ff' WHERE token_id = 1", "damaged: counts"),
+    (
+        // The method of all requests of an hour: 13 instead of 4, each and 2.
+        "UPDATE hourly_counts SET counts = unhex(replace(hex(counts), '020106', '02010F'))",
+        "have unknown codes",
+    ),
     ("UPDATE daily_sums SET cost = 1 WHERE token_id = 1", "sums of day"),
     ("DELETE FROM daily_sums WHERE token_id = 1", "sums of day"),
     ("UPDATE hourly_counts SET token_id = 77 WHERE token_id = 1", "counts of hours are of tokens"),
