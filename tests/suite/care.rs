@@ -92,6 +92,8 @@ fn free_pages_go_back_to_the_file_system_while_two_processes_record_and_nothing_
         });
         let given = tracker.compact_with(|progress| {
             told.push(progress);
+            // Some of what was free is not any more.
+            record(&tracker, &issued, 500);
             ControlFlow::Continue(())
         });
         drop(end);
@@ -100,7 +102,7 @@ fn free_pages_go_back_to_the_file_system_while_two_processes_record_and_nothing_
     assert_steady(&told);
     assert!(told.len() > 2, "in steps: {told:?}");
     assert!(given > before / 2 * PAGE, "{given} of {before} pages");
-    let recorded = recorded.into_iter().sum::<u64>();
+    let recorded = recorded.into_iter().sum::<u64>() + 500 * told.len() as u64;
     assert_eq!(total(&tracker), 45_000 + recorded);
     assert_eq!(problems(&tracker), [""; 0]);
     assert_eq!((tracker.health().last_error, other.health().last_error), (None, None));
@@ -126,7 +128,7 @@ fn compaction_that_is_broken_off_leaves_a_sound_file_and_goes_on_when_it_is_call
     });
     assert_eq!(cancelled.unwrap_err().kind(), ErrorKind::Cancelled);
     let first = first.unwrap();
-    assert!(0 < first.done && first.done < first.total, "{first:?}");
+    assert!((128..=130).contains(&(first.done / PAGE)) && first.done < first.total, "{first:?}");
     assert_eq!(before - pages(&database), first.done / PAGE, "one step of it is done");
     assert_eq!(problems(&tracker), [""; 0]);
     record(&tracker, &issued, 10);
@@ -218,7 +220,7 @@ fn check_says_how_far_it_is_and_ends_when_it_is_told_to() {
     assert!(panicked.is_err());
     // Whoever reads next is not stopped by it, on whatever connection.
     for _ in 0..20 {
-        assert_eq!(total(&tracker), 45_000);
+        assert_eq!(tracker.stats().all().recent(1_000).unwrap().len(), 1_000);
     }
     assert_eq!(problems(&tracker), [""; 0]);
 }
@@ -326,11 +328,9 @@ fn what_is_recorded_after_the_removal_of_its_token_is_no_problem() {
     let request = AuthRequest::from(&issued.secret).client_address(client);
     let late = tracker.authenticate(request).unwrap();
     tracker.tokens().revoke(issued.token.id, "").unwrap();
-    for _ in 0..3 {
-        clock.advance(2 * DAY);
-        tracker.confirm_clock();
-        tracker.upkeep().unwrap();
-    }
+    clock.advance(2 * DAY);
+    tracker.confirm_clock();
+    tracker.upkeep().unwrap();
     assert_eq!(tracker.tokens().get(issued.token.id).unwrap_err().kind(), ErrorKind::NotFound);
     tracker.record(Usage::of(late).route("GET", "/late").status(200));
     tracker.flush().unwrap();
