@@ -34,8 +34,8 @@ impl TokenTracker {
         self.verify_with(|_| ControlFlow::Continue(()))
     }
 
-    /// As [`verify`](TokenTracker::verify), and says every few milliseconds how far it is, in rows. As long as SQLite's
-    /// own check takes, which comes first, none is done.
+    /// As [`verify`](TokenTracker::verify), and says every few milliseconds how far it is, in rows. Until SQLite's
+    /// own check is over, which comes first, it is 0 of 0.
     ///
     /// ```
     /// # use std::ops::ControlFlow;

@@ -92,6 +92,8 @@ fn free_pages_go_back_to_the_file_system_while_two_processes_record_and_nothing_
         });
         let given = tracker.compact_with(|progress| {
             told.push(progress);
+            // Some of what was free is not any more.
+            record(&tracker, &issued, 500);
             ControlFlow::Continue(())
         });
         drop(end);
@@ -100,7 +102,7 @@ fn free_pages_go_back_to_the_file_system_while_two_processes_record_and_nothing_
     assert_steady(&told);
     assert!(told.len() > 2, "in steps: {told:?}");
     assert!(given > before / 2 * PAGE, "{given} of {before} pages");
-    let recorded = recorded.into_iter().sum::<u64>();
+    let recorded = recorded.into_iter().sum::<u64>() + 500 * told.len() as u64;
     assert_eq!(total(&tracker), 45_000 + recorded);
     assert_eq!(problems(&tracker), [""; 0]);
     assert_eq!((tracker.health().last_error, other.health().last_error), (None, None));
@@ -126,7 +128,7 @@ fn compaction_that_is_broken_off_leaves_a_sound_file_and_goes_on_when_it_is_call
     });
     assert_eq!(cancelled.unwrap_err().kind(), ErrorKind::Cancelled);
     let first = first.unwrap();
-    assert!(0 < first.done && first.done < first.total, "{first:?}");
+    assert!((128..=130).contains(&(first.done / PAGE)) && first.done < first.total, "{first:?}");
     assert_eq!(before - pages(&database), first.done / PAGE, "one step of it is done");
     assert_eq!(problems(&tracker), [""; 0]);
     record(&tracker, &issued, 10);
@@ -218,7 +220,7 @@ fn check_says_how_far_it_is_and_ends_when_it_is_told_to() {
     assert!(panicked.is_err());
     // Whoever reads next is not stopped by it, on whatever connection.
     for _ in 0..20 {
-        assert_eq!(total(&tracker), 45_000);
+        assert_eq!(tracker.stats().all().recent(1_000).unwrap().len(), 1_000);
     }
     assert_eq!(problems(&tracker), [""; 0]);
 }
@@ -247,7 +249,7 @@ fn lived_in(database: &Database) -> TokenTracker {
 }
 
 /// What is done to the file, and what is told of it.
-const DAMAGES: [(&str, &str); 43] = [
+const DAMAGES: [(&str, &str); 44] = [
     ("UPDATE usage_log SET outcome = 99 WHERE id = 5", "99 is no outcome of a record"),
     ("UPDATE usage_log SET outcome = 16 WHERE id = 5", "16 is no outcome of a record"),
     ("UPDATE usage_log SET outcome = 1 << 40 WHERE id = 5", "1099511627776 is no outcome"),
@@ -275,6 +277,11 @@ const DAMAGES: [(&str, &str); 43] = [
     ("UPDATE hourly_sums SET success = 1 WHERE token_id = 1", "are not those of its records"),
     ("UPDATE hourly_sums SET latency = x'ff' WHERE token_id = 1", "damaged: latencies"),
     ("UPDATE hourly_counts SET counts = x'ff' WHERE token_id = 1", "damaged: counts"),
+    (
+        // The method of all requests of an hour: 13 instead of 4, each and 2.
+        "UPDATE hourly_counts SET counts = unhex(replace(hex(counts), '020106', '02010F'))",
+        "have unknown codes",
+    ),
     ("UPDATE daily_sums SET cost = 1 WHERE token_id = 1", "sums of day"),
     ("DELETE FROM daily_sums WHERE token_id = 1", "sums of day"),
     ("UPDATE hourly_counts SET token_id = 77 WHERE token_id = 1", "counts of hours are of tokens"),
@@ -321,11 +328,9 @@ fn what_is_recorded_after_the_removal_of_its_token_is_no_problem() {
     let request = AuthRequest::from(&issued.secret).client_address(client);
     let late = tracker.authenticate(request).unwrap();
     tracker.tokens().revoke(issued.token.id, "").unwrap();
-    for _ in 0..3 {
-        clock.advance(2 * DAY);
-        tracker.confirm_clock();
-        tracker.upkeep().unwrap();
-    }
+    clock.advance(2 * DAY);
+    tracker.confirm_clock();
+    tracker.upkeep().unwrap();
     assert_eq!(tracker.tokens().get(issued.token.id).unwrap_err().kind(), ErrorKind::NotFound);
     tracker.record(Usage::of(late).route("GET", "/late").status(200));
     tracker.flush().unwrap();
