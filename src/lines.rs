@@ -32,8 +32,8 @@ pub enum Export {
 ///
 /// Route, user agent, method, owner and name are what clients and owners have chosen, and a spreadsheet executes a cell that begins like
 /// a formula. So one `'` is put before a text that begins with `'`, that is empty, or that begins (after spaces, control
-/// characters and marks that are not seen, if any) with `=`, `+`, `-`, `@` or a form of these, or with a tab or a line
-/// break. Whoever reads it takes one `'` away from where a cell begins with one, and has the text as it was. Numbers,
+/// characters and marks that are not seen, if any) with `=`, `+`, `-`, `@` or a form of these, or with a tab, a line
+/// break or a byte order mark. Whoever reads it takes one `'` away from where a cell begins with one, and has the text as it was. Numbers,
 /// times and addresses are never changed. This holds where the file is read with commas as the separators that
 /// they are.
 ///

@@ -58,7 +58,9 @@ const MARK: char = '\'';
 fn needs_mark(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return true };
     let seen = text.chars().find(|c| !is_passed_over(*c));
-    first == MARK || matches!(first, '\t' | '\r' | '\n') || seen.is_some_and(begins_formula)
+    first == MARK
+        || matches!(first, '\t' | '\r' | '\n' | '\u{feff}')
+        || seen.is_some_and(begins_formula)
 }
 
 /// What is not seen, and may be passed over before a formula: spaces, control characters, and marks of direction, width

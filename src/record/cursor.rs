@@ -30,7 +30,7 @@ use crate::varint;
 ///
 /// let rest = query.records(&filter.after(text.parse::<RecordCursor>()?))?;
 /// assert_eq!((rest.records.len(), rest.next), (1, None));
-/// # Ok::<(), token_tracker::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
 #[serde(try_from = "String", into = "String")]

@@ -27,7 +27,7 @@ use crate::reason::DenialReason;
 /// assert_eq!(tracker.stats().owner("alice").records(&failed)?.records.len(), 2);
 /// let failed = failed.outcome(OutcomeKind::ServerError);
 /// assert_eq!(tracker.stats().owner("alice").records(&failed)?.records[0].status, 500);
-/// # Ok::<(), token_tracker::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct RecordFilter {

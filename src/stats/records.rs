@@ -39,7 +39,7 @@ impl StatsQuery<'_> {
     ///
     /// let rest = query.records(&filter.after(page.next.unwrap()))?;
     /// assert_eq!((rest.records[0].status, rest.next), (404, None));
-    /// # Ok::<(), token_tracker::Error>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

@@ -116,35 +116,37 @@ fn scope_and_period_are_those_of_the_question() {
     }
 }
 
+/// Texts that a spreadsheet would execute, or a writer could damage.
+const NASTY: [&str; 21] = [
+    "=HYPERLINK(\"https://example.com\")",
+    "+1",
+    "-2+3",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    " =1",
+    "\u{feff}=1",
+    "\u{ff1d}1",
+    "'quoted",
+    "''=1",
+    "a,b;\"c\"",
+    "two\r\nlines",
+    "nul\0and bell\u{7}",
+    "\u{202e}reversed\u{2066}",
+    "שלום مرحبا",
+    "🦀",
+    "|cmd",
+    "%00",
+    "plain",
+];
+
 #[test]
 fn texts_that_clients_and_owners_choose_come_back_as_they_were_and_no_cell_is_a_formula() {
     let (tracker, _clock) = in_memory();
-    let nasty = [
-        "=HYPERLINK(\"https://example.com\")",
-        "+1",
-        "-2+3",
-        "@SUM(A1)",
-        "\t=1",
-        "\r=1",
-        "\n=1",
-        " =1",
-        "\u{feff}=1",
-        "\u{ff1d}1",
-        "'quoted",
-        "''=1",
-        "a,b;\"c\"",
-        "two\r\nlines",
-        "nul\0and bell\u{7}",
-        "\u{202e}reversed\u{2066}",
-        "שלום مرحبا",
-        "🦀",
-        "|cmd",
-        "%00",
-        "plain",
-    ];
     let long = "x=".repeat(1_000);
     let mut expected = Vec::new();
-    for agent in nasty.iter().copied().chain([long.as_str()]) {
+    for agent in NASTY.iter().copied().chain([long.as_str()]) {
         let owner: String = agent.chars().filter(|c| !c.is_control()).take(80).collect();
         let issued = tracker
             .tokens()

@@ -239,7 +239,7 @@ fn lines_say_everything_in_words_and_rfc_3339() {
     });
     assert_eq!(lines["credential"][1], credential);
     let record = json!({
-        "type": "record", "token_id": 2, "at": now, "method": "GET", "route": "/items/{id}",
+        "type": "record", "id": 2, "token_id": 2, "owner": OWNER, "at": now, "method": "GET", "route": "/items/{id}",
         "status": 200, "outcome": "success", "reason": null, "duration_us": 0, "response_bytes": 5,
         "client_address": V4, "user_agent": "alices/2", "cost": 1, "weight": 1,
     });
