@@ -139,6 +139,7 @@ mod stats;
 mod store;
 mod sync;
 mod tally;
+mod telemetry;
 mod texts;
 mod thinning;
 mod throttle;
@@ -188,6 +189,11 @@ pub use request::AuthRequest;
 pub use restrictions::Restrictions;
 pub use secret::Secret;
 pub use stats::{Stats, StatsQuery};
+#[cfg(feature = "metrics")]
+pub use telemetry::MetricsPublisher;
+#[cfg(feature = "tracing")]
+pub use telemetry::TracingHook;
+pub use telemetry::{CommitBucket, CommitTimes, DenialCount, Metrics, StoredTotals};
 pub use ticket::Access;
 pub use token::{
     CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,
