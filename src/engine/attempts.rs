@@ -74,11 +74,14 @@ impl Attempts {
     }
 
     fn count_look_up(&self, answer: &Result<Access, AuthError>) {
-        match answer {
-            Ok(_) => drop(self.allowed_after_look_up.fetch_add(1, Ordering::Relaxed)),
-            Err(AuthError::Denied(denied)) => self.count_denied(denied.reason(), Way::LookUp),
-            Err(AuthError::Unavailable(_)) => drop(self.unavailable.fetch_add(1, Ordering::Relaxed)),
-        }
+        let counter = match answer {
+            Ok(_) => &self.allowed_after_look_up,
+            Err(AuthError::Denied(denied)) => {
+                return self.count_denied(denied.reason(), Way::LookUp);
+            }
+            Err(AuthError::Unavailable(_)) => &self.unavailable,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -77,7 +77,8 @@ fn set(family: &Family) {
             samples.iter().for_each(set);
         }
         Values::Gauge(samples) => {
-            let set = |sample: &Sample| gauge!(family.name, labels(sample)).set(sample.value as f64);
+            let set =
+                |sample: &Sample| gauge!(family.name, labels(sample)).set(sample.value as f64);
             samples.iter().for_each(set);
         }
         Values::Histogram(times) => {

@@ -163,8 +163,13 @@ impl Hook for TracingHook {
     }
 
     fn first_use(&self, event: &FirstUseEvent) {
-        of_token!(Level::INFO, "token_tracker.token.first_use", &event.subject, {},
-            "a token was used for the first time");
+        of_token!(
+            Level::INFO,
+            "token_tracker.token.first_use",
+            &event.subject,
+            {},
+            "a token was used for the first time"
+        );
         self.tell(|hook| hook.first_use(event));
     }
 
