@@ -1,6 +1,7 @@
 //! Makes checkpoints on a thread of its own while the writer writes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::error::{Error, ErrorKind};
 use crate::queue::Queue;
-use crate::store::{Checkpointer, Session};
+use crate::store::{Checkpoint, Checkpointer, Session};
 
 /// The least time between two looks at the write-ahead log.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -19,6 +20,28 @@ pub(crate) struct Checkpoints {
     checkpointer: Option<Checkpointer>,
     state: Mutex<State>,
     changed: Condvar,
+    tally: Arc<Tally>,
+}
+
+/// How many checkpoints were made, and how many tried in vain.
+#[derive(Default)]
+struct Tally {
+    made: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// The same, as of now.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    pub(crate) made: u64,
+    pub(crate) failed: u64,
+}
+
+impl Tally {
+    fn note<T>(&self, checkpoint: &anyhow::Result<T>) {
+        let counter = if checkpoint.is_ok() { &self.made } else { &self.failed };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -30,7 +53,13 @@ enum State {
 
 impl Checkpoints {
     pub(crate) fn new(checkpointer: Option<Checkpointer>) -> Self {
-        Self { checkpointer, state: Mutex::new(State::Idle), changed: Condvar::new() }
+        let (state, changed, tally) = (Mutex::new(State::Idle), Condvar::new(), Arc::default());
+        Self { checkpointer, state, changed, tally }
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let Tally { made, failed } = &*self.tally;
+        Counts { made: made.load(Ordering::Relaxed), failed: failed.load(Ordering::Relaxed) }
     }
 
     /// Something was committed.
@@ -89,10 +118,15 @@ impl Checkpoints {
 
     /// What fails is tried again after the next commit; until then the log is a little longer.
     fn run(&self, queue: &Queue) {
-        let too_long = self.checkpointer.as_ref().map(Checkpointer::run);
-        if let Some(Ok(true)) = too_long {
-            queue.push_job(Box::new(|session: &mut Session| {
-                let _ = session.checkpoint();
+        let Some(checkpoint) = self.checkpointer.as_ref().map(Checkpointer::run) else { return };
+        if matches!(checkpoint, Ok(Checkpoint::NotWorthIt)) {
+            return;
+        }
+        self.tally.note(&checkpoint);
+        if matches!(checkpoint, Ok(Checkpoint::MadeOfTooMuch)) {
+            let tally = Arc::clone(&self.tally);
+            queue.push_job(Box::new(move |session: &mut Session| {
+                tally.note(&session.checkpoint());
             }));
         }
     }

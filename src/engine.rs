@@ -1,5 +1,6 @@
 //! The way a request takes through the parts.
 
+mod attempts;
 mod catch_up;
 mod denials;
 mod first_uses;
@@ -42,15 +43,13 @@ use crate::timestamp::Timestamp;
 use crate::token::{ERASED, TokenId, TokenStatus};
 use crate::upkeep::Upkeep;
 use crate::vitals::Vitals;
+use attempts::{Attempts, Way};
 use denials::dead_credential;
 use first_uses::FirstUses;
 use lists::Lists;
 pub(crate) use look_up::Newcomer;
 use look_up::Sight;
 use quotas::Verdict;
-
-/// How many recorders there are while usage recording is on.
-const RECORDERS: usize = 64;
 
 /// Everything that all handles share, but for the threads.
 pub(crate) struct Engine {
@@ -67,9 +66,7 @@ pub(crate) struct Engine {
     throttle: Throttle,
     pub(crate) limiter: Limiter,
     lists: Lists,
-    /// Empty while usage recording is off. Several of the same, a token using one of them: the count of
-    /// references of a single one would be what all threads write on every hit.
-    recorders: Box<[Arc<Recorder>]>,
+    attempts: Attempts,
     client_addresses: ClientAddresses,
     pub(crate) path_filter: PathFilter,
     /// What a token must have for its bearer to manage tokens.
@@ -127,16 +124,13 @@ pub(crate) struct Moment {
 impl Engine {
     pub(crate) fn new(config: Config, parts: Parts) -> Self {
         let vitals = parts.vitals;
-        let recorder = || {
-            Arc::new(Recorder {
-                queue: Arc::clone(&vitals.queue),
-                clock: Arc::clone(&config.clock),
-                acknowledges_commit: config.durability.acknowledges_commit(),
-                client_addresses: config.client_addresses.clone(),
-            })
+        let recorder = || Recorder {
+            queue: Arc::clone(&vitals.queue),
+            clock: Arc::clone(&config.clock),
+            acknowledges_commit: config.durability.acknowledges_commit(),
+            client_addresses: config.client_addresses.clone(),
         };
-        let recorders = if config.recording { RECORDERS } else { 0 };
-        let recorders = std::iter::repeat_with(recorder).take(recorders).collect();
+        let attempts = Attempts::new(|| config.recording.then(|| Arc::new(recorder())));
         let limiter = Limiter::new(Arc::clone(&config.clock));
         Self {
             clock: config.clock,
@@ -150,7 +144,7 @@ impl Engine {
             throttle: Throttle::new(config.last_used_interval, config.last_used_capacity),
             limiter,
             lists: Lists::default(),
-            recorders,
+            attempts,
             client_addresses: config.client_addresses,
             path_filter: config.path_filter,
             management_scope: config.management_scope,
@@ -178,7 +172,7 @@ impl Engine {
         Timestamp::from(self.clock.now())
     }
 
-    /// The answer, where it needs no look-up.
+    /// The answer, where it needs no look-up: then the attempt is counted too.
     pub(crate) fn recall(
         &self,
         request: &AuthRequest<'_>,
@@ -186,7 +180,7 @@ impl Engine {
     ) -> Option<Result<Access, AuthError>> {
         let token = match self.presentable(request) {
             Ok(token) => token,
-            Err(reason) => return Some(Err(self.stranger(reason))),
+            Err(reason) => return Some(Err(self.misshapen(reason))),
         };
         // Freshness first: what is retired after this look at the clock is then seen to be.
         let fresh = self.follower.is_fresh(now.monotonic, BOUND);
@@ -194,10 +188,14 @@ impl Engine {
             Some(grant) if fresh && grant.terms.key_holds(now.wall) => {
                 // Before anything is armed or counted: who is to wait for the file comes again.
                 let verdict = self.weigh(&grant, request, now)?;
+                match &verdict {
+                    Ok(_) => self.attempts.count_allowed_hit(grant.id),
+                    Err(refusal) => self.attempts.count_denied(refusal.reason, Way::Hit),
+                }
                 Some(self.decide(grant, request, now, verdict))
             }
             Some(_) => None,
-            None => self.implausible(token).map(|reason| Err(self.stranger(reason))),
+            None => self.implausible(token).map(|reason| Err(self.misshapen(reason))),
         }
     }
 
@@ -287,7 +285,7 @@ impl Engine {
         verdict: Verdict,
     ) -> Result<Access, AuthError> {
         let identity = Identity { grant };
-        let recorder = self.recorder(identity.grant.id).filter(|_| !self.filters(request));
+        let recorder = self.attempts.recorder(identity.grant.id).filter(|_| !self.filters(request));
         let ticket = self.arm(recorder.cloned(), identity.grant.id, request, now);
         match verdict {
             Ok(reservation) => {
@@ -319,10 +317,6 @@ impl Engine {
         Ticket::armed(recorder, token, &request.facts, &self.client_addresses, now.monotonic)
     }
 
-    fn recorder(&self, token: TokenId) -> Option<&Arc<Recorder>> {
-        self.recorders.get(token.as_row() as usize % RECORDERS)
-    }
-
     fn filters(&self, request: &AuthRequest<'_>) -> bool {
         let filtered = request.path.as_deref().is_some_and(|path| self.path_filter.matches(path));
         if filtered {
@@ -340,6 +334,12 @@ impl Engine {
         if self.throttle.admits(token, live, now) && !self.queue.push_last_use(token, now) {
             self.throttle.retract(token, live, seen, now);
         }
+    }
+
+    /// Refuses, and counts, what needs no look-up to see that it is no token.
+    fn misshapen(&self, reason: DenialReason) -> AuthError {
+        self.attempts.count_denied(reason, Way::Unasked);
+        self.stranger(reason)
     }
 
     pub(crate) fn stranger(&self, reason: DenialReason) -> AuthError {

@@ -1,9 +1,11 @@
 //! How a tracker is doing.
 
+use serde::Serialize;
+
 /// A snapshot of a tracker's accounts and condition.
 ///
 /// The first four numbers are taken at one moment: `accepted = stored + buffered + dropped`, always.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
 #[non_exhaustive]
 #[allow(
     clippy::struct_excessive_bools,

@@ -82,6 +82,14 @@
 //! dormant or about to expire, when one that was replaced is used all the same, when a quota is nearly used up, and
 //! when the tracker is not well.
 //!
+//! # What it counts of itself
+//!
+//! [`TokenTracker::metrics`] has the library's own counters: attempts by outcome and reason, hits of the cache, the
+//! queue, drops, how long commits take, the sizes of the files. As text they are OpenMetrics, to be served by whatever
+//! serves HTTP; none tells of a token. With the feature `metrics` a `MetricsPublisher` sets the same in the recorder of
+//! the `metrics` crate, and with the feature `tracing` a `TracingHook` makes each event one of the `tracing` crate:
+//! both under the names of OpenTelemetry. A feature adds its type, and nothing happens unless that is used.
+//!
 //! # Several processes
 //!
 //! Any number of processes on one machine may open one file; each learns of the others' revocations
@@ -146,6 +154,7 @@ mod stats;
 mod store;
 mod sync;
 mod tally;
+mod telemetry;
 mod texts;
 mod thinning;
 mod throttle;
@@ -197,6 +206,11 @@ pub use request::AuthRequest;
 pub use restrictions::Restrictions;
 pub use secret::Secret;
 pub use stats::{Stats, StatsQuery, UsageExport};
+#[cfg(feature = "metrics")]
+pub use telemetry::MetricsPublisher;
+#[cfg(feature = "tracing")]
+pub use telemetry::TracingHook;
+pub use telemetry::{CommitBucket, CommitTimes, DenialCount, Metrics, StoredTotals};
 pub use ticket::Access;
 pub use token::{
     CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,

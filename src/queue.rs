@@ -14,6 +14,7 @@ use crate::health::Health;
 use crate::record::Record;
 use crate::store::{Batch, Session};
 use crate::sync::{Condvar, Mutex, MutexGuard};
+use crate::telemetry::{CommitTimes, StoredTotals};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 use state::{CHUNK, Phase, State};
@@ -39,6 +40,14 @@ pub(crate) struct Queue {
     work: Condvar,
     /// Everybody who waits for the writer waits here.
     progress: Condvar,
+}
+
+/// What the queue knows, all of it of one moment.
+pub(crate) struct Account {
+    pub(crate) health: Health,
+    pub(crate) stored: StoredTotals,
+    pub(crate) commits: CommitTimes,
+    pub(crate) commit_failures: u64,
 }
 
 /// What became of a record at the door.
@@ -245,10 +254,19 @@ impl Queue {
         self.state.lock().phase != Phase::Open
     }
 
+    pub(crate) fn capacity(&self) -> usize {
+        self.options.capacity
+    }
+
     /// The part of the health snapshot that the queue knows.
     pub(crate) fn health(&self) -> Health {
+        self.account().health
+    }
+
+    /// Its part of the health snapshot, and what it knows beside that.
+    pub(crate) fn account(&self) -> Account {
         let state = self.state.lock();
-        Health {
+        let health = Health {
             accepted: state.accepted,
             stored: state.stored,
             buffered: state.buffered(),
@@ -259,7 +277,9 @@ impl Queue {
             poisoned: state.trouble.as_ref().is_some_and(|trouble| trouble.poisoned),
             closed: state.phase != Phase::Open,
             ..Health::default()
-        }
+        };
+        let (stored, commits, commit_failures) = (state.totals, state.commits, state.failures);
+        Account { health, stored, commits, commit_failures }
     }
 }
 

@@ -97,7 +97,31 @@ const ROWS: [Row; 24] = {
     ]
 };
 
+/// The reasons, in the order of their places.
+const ALL: [DenialReason; DenialReason::COUNT] = {
+    let mut all = [DenialReason::CredentialMissing; DenialReason::COUNT];
+    let mut at = 0;
+    while at < ROWS.len() {
+        all[ROWS[at].0.place()] = ROWS[at].0;
+        at += 1;
+    }
+    all
+};
+
 impl DenialReason {
+    /// How many there are.
+    pub(crate) const COUNT: usize = ROWS.len();
+
+    /// All of them, in alphabetical order.
+    pub(crate) const fn all() -> [Self; Self::COUNT] {
+        ALL
+    }
+
+    /// Its place among all of them.
+    pub(crate) const fn place(self) -> usize {
+        self as usize
+    }
+
     fn row(self) -> &'static Row {
         ROWS.iter().find(|row| row.0 == self).expect("every reason has its row, as a test proves")
     }
@@ -185,6 +209,13 @@ mod tests {
         ] {
             assert_eq!(reason.row().0, reason);
         }
+    }
+
+    #[test]
+    fn every_reason_has_its_place_in_alphabetical_order() {
+        let all = DenialReason::all();
+        assert!(all.iter().enumerate().all(|(place, reason)| reason.place() == place));
+        assert!(all.is_sorted_by_key(|reason| reason.as_str()));
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub(crate) use catalogue::{
     At, Authority, Catalogue, CredentialKey, Named, NewCredential, Part, TokenRow,
 };
 pub(crate) use census::{Notices, Place, Survey};
-pub(crate) use checkpoint::Checkpointer;
+pub(crate) use checkpoint::{Checkpoint, Checkpointer};
 pub(crate) use erase::{Stepped, Sums};
 pub(crate) use export::{Cursor, Section, token_line};
 pub(crate) use failure::{describe, to_error};

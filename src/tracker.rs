@@ -3,6 +3,7 @@
 mod backup;
 mod care;
 mod export;
+mod telemetry;
 mod weak;
 
 use std::fmt;
@@ -13,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::builder::Builder;
-use crate::engine::{Consulted, Engine};
+use crate::engine::{Consulted, Engine, Moment};
 use crate::error::Error;
 use crate::health::Health;
 use crate::identity::Identity;
@@ -105,14 +106,22 @@ impl TokenTracker {
         if let Some(answer) = engine.recall(&request, now) {
             return answer;
         }
-        let newcomer = match engine.consult(&request, now) {
+        let answer = self.look_up(&request, now);
+        engine.count_look_up(&answer);
+        answer
+    }
+
+    /// The answer after a look-up, and after what that brings into the catalogue.
+    fn look_up(&self, request: &AuthRequest<'_>, now: Moment) -> Result<Access, AuthError> {
+        let engine = self.engine();
+        let newcomer = match engine.consult(request, now) {
             Consulted::Answer(answer) => {
                 return answer.inspect(|access| self.tokens().note_first_use(access.identity()));
             }
             Consulted::Adopt(newcomer) => newcomer,
         };
         let adopted = self.tokens().adopt(newcomer).map_err(Unavailable::new)?;
-        match engine.consult(&request, now) {
+        match engine.consult(request, now) {
             Consulted::Answer(answer) if adopted => answer,
             _ => Err(engine.stranger(DenialReason::UnknownToken)),
         }

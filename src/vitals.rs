@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use crate::cache::Cache;
 use crate::events::{Event, Events};
 use crate::health::Health;
-use crate::queue::Queue;
+use crate::queue::{Account, Queue};
 use crate::upkeep::Upkeep;
 
 /// Where health is read from.
@@ -87,8 +87,14 @@ impl Vitals {
     }
 
     pub(crate) fn health(&self) -> Health {
+        self.account().health
+    }
+
+    /// Health, and what the queue knows beside it, of the same moment.
+    pub(crate) fn account(&self) -> Account {
         let (events_dropped, hook_panics) = self.events.losses();
-        Health {
+        let account = self.queue.account();
+        let health = Health {
             clock_in_doubt: self.upkeep.clock.trusted_now().is_none(),
             upkeep_error: self.upkeep.trouble(),
             filtered: self.counters.filtered.load(Ordering::Relaxed),
@@ -98,8 +104,9 @@ impl Vitals {
             unclean_ends: self.unclean_ends,
             events_dropped,
             hook_panics,
-            ..self.queue.health()
-        }
+            ..account.health
+        };
+        Account { health, ..account }
     }
 
     /// Tells of a change, if there is one and anybody listens. For the writer's thread alone.

@@ -125,11 +125,13 @@ impl Writer {
     }
 
     fn write(&mut self, mut pending: Pending) {
+        let begun = self.vitals.upkeep.clock.monotonic();
         match self.commit(&mut pending) {
             Ok(last_used_writes) => {
+                let took = self.vitals.upkeep.clock.monotonic().saturating_sub(begun);
                 // First: who waits for the commit finds what it showed told.
                 self.tell_of_sightings();
-                self.queue.committed(last_used_writes, pending.batch.chunks);
+                self.queue.committed(last_used_writes, pending.batch, took);
             }
             Err(error) => {
                 self.queue.failed(describe(&to_error(error)), pending.unknown);

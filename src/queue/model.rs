@@ -59,14 +59,15 @@ fn write(queue: &Queue, stored: &Stored, mut failures: u32) {
         }
         let records = batch.chunks.iter().flatten().chain(&batch.excess);
         stored.lock().unwrap().extend(records.map(|record| record.cost));
-        queue.committed(0, batch.chunks);
+        queue.committed(0, batch, Duration::ZERO);
     }
     queue.end();
 }
 
 fn balanced(queue: &Queue) -> Health {
-    let health = queue.health();
+    let Account { health, stored, .. } = queue.account();
     assert_eq!(health.accepted, health.stored + health.buffered + health.dropped, "{health:?}");
+    assert_eq!(health.stored, stored.requests());
     health
 }
 

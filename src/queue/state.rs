@@ -7,6 +7,7 @@ use super::{Job, QueueOptions};
 use crate::clock::{deadline, has_passed};
 use crate::error::{Error, ErrorKind};
 use crate::record::Record;
+use crate::telemetry::{CommitTimes, StoredTotals};
 use crate::thinning::Thinning;
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
@@ -54,6 +55,9 @@ pub(super) struct State {
     /// Everything up to this position is committed.
     pub(super) settled: u64,
     pub(super) stored: u64,
+    /// What was stored, by outcome.
+    pub(super) totals: StoredTotals,
+    pub(super) commits: CommitTimes,
     pub(super) dropped: u64,
     pub(super) last_used_writes: u64,
     pub(super) groups_taken: u64,
@@ -103,6 +107,8 @@ impl State {
             taken: 0,
             settled: 0,
             stored: 0,
+            totals: StoredTotals::default(),
+            commits: CommitTimes::new(),
             dropped: 0,
             last_used_writes: 0,
             groups_taken: 0,

@@ -1,13 +1,13 @@
 //! The writer's side of the queue: what is to be done next, and what came of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::state::{MAX_SPARE, Phase, State, Trouble, Turn};
 use super::{Queue, Work};
 use crate::clock::has_passed;
-use crate::record::Record;
 use crate::store::Batch;
 use crate::sync::MutexGuard;
+use crate::telemetry::StoredTotals;
 
 impl Queue {
     /// Waits for something to do. Jobs come first, then upkeep that is due at `upkeep_at`, then a group that
@@ -75,11 +75,16 @@ impl Queue {
         Work::Commit(Batch { chunks, excess, last_uses, gaps })
     }
 
-    /// The batch in flight is committed. Its chunks are filled again.
-    pub(crate) fn committed(&self, last_used_writes: u64, mut chunks: Vec<Vec<Record>>) {
+    /// The batch in flight is committed, after a try that took so long. Its chunks are filled again.
+    pub(crate) fn committed(&self, last_used_writes: u64, batch: Batch, took: Duration) {
+        let Batch { mut chunks, excess, .. } = batch;
+        let mut totals = StoredTotals::default();
+        chunks.iter().flatten().chain(&excess).for_each(|record| totals.note(record));
         chunks.iter_mut().for_each(Vec::clear);
         let mut state = self.state.lock();
         state.stored += std::mem::take(&mut state.in_flight);
+        state.totals.add(&totals);
+        state.commits.note(took);
         state.settled = state.taken;
         state.last_uses_in_flight = 0;
         state.last_used_writes += last_used_writes;

@@ -10,6 +10,16 @@ const WORTH_IT: i64 = 1_000;
 /// Pages from which on the log must start over: 32 MB.
 const TOO_LONG: i64 = 8_000;
 
+/// What came of a look at the log.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Checkpoint {
+    Made,
+    /// Made, of a log so long that the writer must make one between two commits: while it writes, the log cannot
+    /// start over.
+    MadeOfTooMuch,
+    NotWorthIt,
+}
+
 /// The connection that makes checkpoints.
 pub(crate) struct Checkpointer {
     connection: Mutex<Connection>,
@@ -20,14 +30,14 @@ impl Checkpointer {
         Self { connection: Mutex::new(connection) }
     }
 
-    /// Makes a checkpoint if that is worth it. Returns whether the log is so long that the writer must make one
-    /// between two commits: while it writes, the log cannot start over.
-    pub(crate) fn run(&self) -> Result<bool> {
+    /// Makes a checkpoint if that is worth it.
+    pub(crate) fn run(&self) -> Result<Checkpoint> {
         let connection = self.connection.lock();
         if pages(&connection, "PRAGMA wal_checkpoint(NOOP)")? < WORTH_IT {
-            return Ok(false);
+            return Ok(Checkpoint::NotWorthIt);
         }
-        Ok(run(&connection)? > TOO_LONG)
+        let is_too_long = run(&connection)? > TOO_LONG;
+        Ok(if is_too_long { Checkpoint::MadeOfTooMuch } else { Checkpoint::Made })
     }
 
     /// Makes a checkpoint. What fails is left to a later one.

@@ -1,10 +1,12 @@
 //! The cap on the file: near it the oldest rows of the log go, before their time, and what is kept free is for
 //! the catalogue.
 
+use std::fs::metadata;
+
 use anyhow::Result;
 use rusqlite::Connection;
 
-use super::retention;
+use super::{Location, Store, retention};
 use crate::error::{Error, ErrorKind};
 
 /// Rows that one batch waits for, at most.
@@ -12,6 +14,28 @@ const MOST_ROWS: i64 = 2 * retention::LOG_STEP;
 
 /// The share of the cap that is for the catalogue alone, as a divisor.
 const RESERVE: u64 = 16;
+
+/// In bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    pub(crate) file: u64,
+    pub(crate) wal: u64,
+    /// What the file may have.
+    pub(crate) most: u64,
+}
+
+impl Store {
+    /// How large the files are, by the file system; `None` in memory, and where it does not say.
+    pub(crate) fn sizes(&self) -> Option<Sizes> {
+        let Location::File(path) = &self.location else { return None };
+        let file = metadata(path).ok()?.len();
+        let mut wal = path.clone().into_os_string();
+        wal.push("-wal");
+        // It comes with the first write, and goes with the last connection.
+        let wal = metadata(wal).map_or(0, |wal| wal.len());
+        Some(Sizes { file, wal, most: self.max_file_size() })
+    }
+}
 
 /// Removes the oldest rows of the log until there is room for `needed` bytes, or many are gone: what is over its
 /// cap shrinks batch by batch. An error where there is no room, and nothing left to remove.

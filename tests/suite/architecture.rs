@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
     "error", "objects", "progress", "bounds", "scope", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "texts", "secret", "part_file", "network", "address", "quota", "restrictions", "token", "audit", "reason",
-    "late_use", "credential", "record", "sketch", "clients", "tally", "thinning", "query", "answer", "lines", "introspection", "path_filter", "durability", "health", "events",
+    "late_use", "credential", "record", "sketch", "clients", "tally", "thinning", "query", "answer", "lines", "introspection", "path_filter", "durability", "health", "events", "telemetry",
     "opaque", "jwt", "live", "meter", "identity", "request", "presence", "store", "cache", "policy", "throttle", "limiter", "queue",
     "upkeep", "vitals", "checkpoints", "writer", "follower", "receipt", "ticket", "denial", "refusal", "usage", "engine", "follow",
     "tokens", "stats", "builder", "tracker",

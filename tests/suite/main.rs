@@ -27,6 +27,7 @@ mod late_use;
 mod ledger;
 mod limits;
 mod mass;
+mod metrics;
 mod opening;
 mod privacy;
 mod processes;

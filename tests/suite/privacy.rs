@@ -297,7 +297,7 @@ fn pages_lose_nothing_and_repeat_nothing() {
         "CREATE TABLE numbers (n INTEGER PRIMARY KEY);
          WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 9000)
              INSERT INTO numbers SELECT n FROM n;
-         INSERT INTO token_addresses SELECT {id}, CAST(printf('%04d', n) AS BLOB), n
+         INSERT INTO token_addresses SELECT {id}, CAST(printf('%04d', n) AS BLOB), (SELECT max(created_at) FROM catalogue) + n
              FROM numbers WHERE n <= 600;
          INSERT INTO names (kind, text, brought_by, used_on) SELECT 1, 'agent ' || n, {id}, 100000
              FROM numbers WHERE n <= 512;
