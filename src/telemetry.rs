@@ -28,8 +28,8 @@ pub use tracing_hook::TracingHook;
 ///
 /// An *attempt* is a call of [`TokenTracker::authenticate`] that returns, or of
 /// [`TokenTracker::authenticate_cached`] that answers; one that says `None` is no attempt, so that a request that is
-/// then taken to `authenticate` is one. Neither [`introspect`](TokenTracker::introspect) nor
-/// [`still_holds`](TokenTracker::still_holds) makes any. Each is counted once, in a single step, so that these hold
+/// then taken to `authenticate` is one. Neither [`introspect`](crate::TokenTracker::introspect) nor
+/// [`still_holds`](crate::TokenTracker::still_holds) makes any. Each is counted once, in a single step, so that these hold
 /// at every moment:
 ///
 /// * [`attempts`](Metrics::attempts) = [`allowed`](Metrics::allowed) + all that is [`denied`](Metrics::denied) +

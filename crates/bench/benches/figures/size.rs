@@ -19,7 +19,9 @@ fn bytes_per_record(_: Scale) -> f64 {
 }
 
 const HOURLY: &str =
-    "SELECT sum(payload) * 1.0 / sum(ncell) FROM dbstat WHERE name = 'hourly_sums'";
+    "SELECT (sum(payload) - (SELECT sum(length(addresses)) FROM hourly_sums)) * 1.0 / sum(ncell)
+    FROM dbstat WHERE name = 'hourly_sums'";
+const ADDRESSES: &str = "SELECT avg(length(addresses)) FROM hourly_sums";
 const COUNTS: &str =
     "SELECT sum(payload) * 1.0 / sum(ncell) FROM dbstat WHERE name = 'hourly_counts'";
 
@@ -29,6 +31,7 @@ fn rollup_bytes_per_key(_: Scale) -> f64 {
         "a row of counts by route, agent and so on: {:.1} bytes",
         number(&connection, COUNTS)
     );
+    eprintln!("of it by address: {:.1} bytes", number(&connection, ADDRESSES));
     number(&connection, HOURLY)
 }
 
