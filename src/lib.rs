@@ -70,11 +70,19 @@
 //!
 //! # What it keeps, and how long
 //!
-//! Records for 30 days, sums of each hour for 90, sums of each day for two years, and the audit, late uses, user agents
-//! and known addresses as long as those, in at most 8 GiB, unless the [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
+//! Records for 30 days, sums of each hour for 90, sums of each day for two years, with how many requests came from which
+//! address, and the audit, late uses, user agents and known addresses as long as those, in at most 8 GiB, unless the
+//! [`Builder`] says otherwise. Old rows are removed in steps of a few milliseconds, beside live traffic, and so are
 //! dead tokens that no sum is of and that can never be good again ([`TokenTracker::upkeep`]). Of clients' addresses as
 //! much is kept as [`ClientAddresses`] says; what is kept of an owner can be [exported](TokenTracker::export_owner) and
 //! [erased](Tokens::erase_owner).
+//!
+//! # Statistics
+//!
+//! [`Stats`] answers for a token, an owner, a tag or all: a [`Summary`], [groups](StatsQuery::groups) by a dozen things,
+//! [records](StatsQuery::records) page by page and [as they come](StatsQuery::follow), [exports](StatsQuery::export) as CSV
+//! and JSON lines. Other tools read the [views](sql). The library's own counters are [`Metrics`], for scrapers of
+//! OpenMetrics; the features `metrics` and `tracing` hand counters and events to the crates of these names.
 //!
 //! # Events
 //!
