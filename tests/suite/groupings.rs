@@ -259,14 +259,14 @@ fn distinct_addresses_are_exact_up_to_the_stated_number_and_estimated_above() {
     }
     let [token, all] = visit(0..1_024);
     assert_eq!(all, (1_024, true));
-    assert!(!token.1 && token.0.abs_diff(1_024) < 3 * 128, "{token:?}");
+    assert!(!token.1 && token.0.abs_diff(1_024) < 5 * 128, "{token:?}");
     let [token, all] = visit(0..6_000);
-    assert!(!all.1 && all.0.abs_diff(6_000) < 600, "{all:?}");
-    assert!(!token.1 && token.0.abs_diff(6_000) < 3 * 750, "{token:?}");
+    assert!(!all.1 && all.0.abs_diff(6_000) < 5 * 188, "{all:?}");
+    assert!(!token.1 && token.0.abs_diff(6_000) < 5 * 750, "{token:?}");
     let all = tracker.stats().all().top(1_000).groups(Grouping::ClientAddress).unwrap();
     assert_eq!(all.groups.iter().map(|group| group.requests).sum::<u64>() + all.other, 7_280);
     let records = tracker.stats().all().from_records().groups(Grouping::Route).unwrap();
-    assert!(records.total.distinct_addresses.count.abs_diff(6_000) < 600);
+    assert!(records.total.distinct_addresses.count.abs_diff(6_000) < 5 * 188);
 }
 
 #[test]
