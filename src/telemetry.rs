@@ -23,8 +23,7 @@ pub use tracing_hook::TracingHook;
 ///
 /// Its [`Display`](std::fmt::Display) is OpenMetrics 1.0 text, to be served as [`Metrics::CONTENT_TYPE`]. What is
 /// counted is counted of all tokens together: no label is of a token, an owner, a route, an address or a user agent.
-/// The text has the same lines at all times, about a hundred, but for those of files, which a database in memory has
-/// not. Counters begin at 0 when a tracker is opened, never go back, and stay as they are once it is closed.
+/// The text has the same seventy samples at all times, less those of files where the database is in memory. Counters begin at 0 when a tracker is opened, never go back, and stay as they are once it is closed.
 ///
 /// An *attempt* is a call of [`TokenTracker::authenticate`] that returns, or of
 /// [`TokenTracker::authenticate_cached`] that answers; one that says `None` is no attempt, so that a request that is

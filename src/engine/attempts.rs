@@ -125,3 +125,25 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hits_of_one_lane_are_all_counted_whoever_makes_them_and_lanes_share_no_memory() {
+        const EACH: i64 = 100_000;
+        let attempts = Attempts::new(|| None);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let tokens = (0..EACH).map(|number| TokenId::from_row(number % 3));
+                    tokens.for_each(|token| attempts.count_allowed_hit(token));
+                });
+            }
+        });
+        let counted = attempts.lanes.iter().map(|lane| lane.allowed.load(Ordering::Relaxed));
+        assert_eq!(counted.sum::<u64>(), 4 * EACH.unsigned_abs());
+        assert_eq!(size_of::<Lane>(), 128);
+    }
+}
