@@ -32,7 +32,7 @@ pub fn storage_fault_during_authentication_is_503(stack: &Stack) {
         assert_eq!(response.head.header("www-authenticate"), None, "a fault challenges nobody");
     }
     service.get("/hello/x", "tt_forged").expect_status(401);
-    execute(&service, "ALTER TABLE lost RENAME TO tokens; ALTER TABLE gone RENAME TO changes;");
+    execute(&service, "ALTER TABLE lost RENAME TO catalogue; ALTER TABLE gone RENAME TO changes;");
     service.get("/hello/x", &fresh.token).expect_status(200);
 }
 
