@@ -19,6 +19,28 @@ const PAUSE: Duration = Duration::from_millis(50);
 ///
 /// Holds the tracker as a [`WeakTokenTracker`](crate::WeakTokenTracker) does: it keeps nothing open, and may be kept
 /// in a task or thread of its own. While it waits it has no connection and no lock.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use token_tracker::{ErrorKind, NewToken, TokenTracker};
+/// # let tracker = TokenTracker::builder().in_memory()?;
+/// # let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
+/// let mut follow = tracker.stats().all().follow()?;
+/// let (sender, stream) = std::sync::mpsc::channel();
+/// let thread = std::thread::spawn(move || loop {
+///     match follow.next(Duration::from_secs(15)) {
+///         Ok(records) => records.into_iter().for_each(|record| sender.send(record).unwrap()),
+///         Err(error) if error.kind() == ErrorKind::Closed => return follow.cursor(),
+///         Err(error) => eprintln!("the next look may do better: {error}"),
+///     }
+/// });
+/// drop(tracker.authenticate(&issued.secret)?);
+/// assert_eq!(stream.recv()?.id, 1);
+/// tracker.close()?;
+/// let to_go_on_with_later = thread.join().unwrap();
+/// # drop(to_go_on_with_later);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct Follow {
     store: Weak<Store>,
     queue: Arc<Queue>,
@@ -50,7 +72,7 @@ impl Follow {
     ///
     /// Each record comes once, and none is left out but those that were removed as old before the call. A record of
     /// denials that goes on to grow in [weight](UsageRecord::weight) is shown as it is when it comes. Cost: a look-up
-    /// every 50 ms, and 0.3 microseconds for each record of whatever token.
+    /// of one row every 50 ms, and of what is new as [`records`](crate::StatsQuery::records) says, oldest first.
     ///
     /// # Errors
     /// `Closed` as soon as the tracker is: what its end still writes can be had [from the file](Follow::cursor).

@@ -48,11 +48,9 @@ impl<'p> PartFile<'p> {
                 .with_source(error.into()),
         })?;
         #[cfg(unix)]
-        if let Some(directory) = self.to.parent() {
-            let directory =
-                if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-            File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-        }
+        File::open(directory_of(self.to))
+            .and_then(|directory| directory.sync_all())
+            .map_err(failed)?;
         Ok(bytes)
     }
 
@@ -76,6 +74,10 @@ impl Drop for PartFile<'_> {
 
 fn exists() -> Error {
     Error::invalid("path", "exists already")
+}
+
+pub(crate) fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Creates a file that nobody else can read even for a moment, where there is none.

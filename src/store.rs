@@ -197,11 +197,6 @@ impl Store {
         }
     }
 
-    /// The mode of the file and of what is written beside it.
-    pub(crate) fn file_mode(&self) -> u32 {
-        self.options.file_mode
-    }
-
     fn max_file_size(&self) -> u64 {
         self.options.max_file_size
     }

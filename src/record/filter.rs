@@ -61,6 +61,21 @@ impl RecordFilter {
     }
 
     /// Those that were denied for this reason.
+    ///
+    /// ```
+    /// # use token_tracker::{AuthRequest, DenialReason, NewToken, OutcomeKind, RecordFilter, TokenTracker};
+    /// # let tracker = TokenTracker::builder().in_memory()?;
+    /// # let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
+    /// let request = AuthRequest::from(&issued.secret).client_address("192.0.2.7".parse()?);
+    /// assert!(tracker.authenticate(request.scope("admin")).is_err());
+    /// tracker.flush()?;
+    ///
+    /// let denied = RecordFilter::new().reason(DenialReason::MissingScope).status(403);
+    /// let from_there = denied.client_address("192.0.2.7".parse()?).oldest_first();
+    /// let page = tracker.stats().all().records(&from_there)?;
+    /// assert_eq!(page.records[0].outcome.kind(), OutcomeKind::Denied);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn reason(mut self, reason: DenialReason) -> Self {
         self.reason = Some(reason);

@@ -8,10 +8,9 @@ use std::path::Path;
 use super::StatsQuery;
 use crate::error::{Error, ErrorKind};
 use crate::lines::{Begins, Export, ExportFormat, Line, SumLine};
-use crate::part_file::PartFile;
 use crate::progress::Progress;
 use crate::record::{Place, RecordFilter};
-use crate::store::{Buckets, Search, SumRow, Sums};
+use crate::store::{Buckets, Reader, Search, SumRow, Sums};
 use crate::timestamp::Timestamp;
 
 /// Records to a page.
@@ -103,8 +102,7 @@ impl<'t> UsageExport<'t> {
     /// As [`write`](UsageExport::write), and `InvalidInput` names `path` where something is there, or nothing can be.
     /// After every error nothing is left of it.
     pub fn save(mut self, path: impl AsRef<Path>) -> Result<u64, Error> {
-        let mode = self.query.engine.store.file_mode();
-        let (part, mut file) = PartFile::create(path.as_ref(), mode)?;
+        let (part, mut file) = self.query.engine.store.new_file(path.as_ref())?;
         let lines = self.run(&mut file)?;
         drop(file);
         part.finish()?;
@@ -115,11 +113,13 @@ impl<'t> UsageExport<'t> {
         let period = self.query.wanted_period()?;
         self.query.ask(|_| Ok(()))?;
         self.query.engine.catch_up()?;
+        // What comes later, while the first lines are written, is none of it.
+        let end = self.query.ask(Reader::next_record)?;
         out.write_all(&self.format.header(self.what)?).map_err(unwritable)?;
         let lines = match self.what {
             Export::Days => self.sums(&mut out, Sums::Days, period)?,
             Export::Hours => self.sums(&mut out, Sums::Hours, period)?,
-            Export::Records => self.records(&mut out, period)?,
+            Export::Records => self.records(&mut out, period, end)?,
         };
         out.flush().map_err(unwritable)?;
         Ok(lines)
@@ -129,14 +129,13 @@ impl<'t> UsageExport<'t> {
         &mut self,
         out: &mut impl Write,
         period: Option<(Timestamp, Timestamp)>,
+        end: i64,
     ) -> Result<u64, Error> {
         let (scope, filter) = (self.query.scope.clone(), RecordFilter::new().oldest_first());
-        let mut search = Search { period, ..Search::new(&scope, &filter, PAGE) };
+        let search = Search { period, last: end - 1, ..Search::new(&scope, &filter, PAGE) };
         let (mut first, mut place, mut lines) = (None, None, 0);
         loop {
             let found = self.query.ask(|reader| reader.records(&search, place.as_ref()))?;
-            // What comes later is none of it.
-            search.last = search.last.min(found.end - 1);
             let first = *first.get_or_insert(found.ids.0);
             let total = found.ids.1.saturating_add(1).saturating_sub(first).max(0);
             let done = match &found.next {

@@ -20,8 +20,9 @@ impl StatsQuery<'_> {
     /// first it is not shown, oldest first it comes at the end. What is removed meanwhile is not shown.
     ///
     /// Cost: newest first of one token, or up to 256 that have records, two look-ups a record of theirs, 10,000 records a
-    /// page at most, however long the log is. Else the log is looked through, 50,000 rows a page at most, about 20 ms;
-    /// what is of other times is left out. Each record that is found costs another look-up.
+    /// page at most, however long the log is. Else the log is looked through, 50,000 rows a page at most;
+    /// what is of other times is left out, and so are hours in which up to 64 tokens have no request. About 0.15 µs a row,
+    /// and 2 µs a link or a record that is found.
     ///
     /// ```
     /// # use token_tracker::{NewToken, RecordFilter, TokenTracker, Usage};
@@ -97,10 +98,12 @@ impl StatsQuery<'_> {
         // Of whatever time, so that it can be gone on with by whoever asks for no period.
         let all_times = StatsQuery { period: None, ..self.clone() };
         let question = all_times.mark(&filter);
+        let end = self.ask(Reader::next_record)?;
         let position = match &filter.after {
-            None => self.ask(Reader::next_record)?,
+            None => end,
             Some(RecordCursor { question: asked, place: Place::Up(row) }) if *asked == question => {
-                *row
+                // No further than there is: what comes next is not to be left out.
+                end.min(*row)
             }
             Some(_) => return Err(RecordCursor::of_another_question()),
         };

@@ -1,5 +1,6 @@
 //! Copies of the file while it is in use: all of one moment, and never half of one under its name.
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,7 +9,7 @@ use rusqlite::backup::{Backup, StepResult};
 
 use super::{Location, Store};
 use crate::error::{Error, ErrorKind};
-use crate::part_file::PartFile;
+use crate::part_file::{PartFile, directory_of};
 use crate::progress::{Progress, Told};
 
 /// Pages to a step: 4 MB, which takes a few milliseconds.
@@ -18,14 +19,18 @@ impl Store {
     /// Copies the database to a path where there is nothing yet. Returns its bytes. One snapshot is read from the
     /// first page to the last.
     pub(crate) fn backup(&self, to: &Path, told: Told<'_>) -> Result<u64> {
-        if self.keeps(to) {
-            let message = "is where SQLite keeps what is of the database";
-            return Err(Error::invalid("path", message).into());
-        }
-        let (part, file) = PartFile::create(to, self.options.file_mode)?;
+        let (part, file) = self.new_file(to)?;
         drop(file);
         self.ask(|reader| copy(&reader.0, part.path(), told))?;
         Ok(part.finish()?)
+    }
+
+    /// A file with the mode of the database, at a path where there is nothing yet.
+    pub(crate) fn new_file<'p>(&self, to: &'p Path) -> Result<(PartFile<'p>, File), Error> {
+        if self.keeps(to) {
+            return Err(Error::invalid("path", "is where SQLite keeps what is of the database"));
+        }
+        PartFile::create(to, self.options.file_mode)
     }
 }
 
@@ -49,10 +54,6 @@ impl Store {
             path.as_os_str() == beside
         })
     }
-}
-
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn copy(source: &Connection, path: &Path, told: Told<'_>) -> Result<()> {

@@ -16,6 +16,7 @@ mod delegation;
 mod durability;
 mod erasure;
 mod events;
+mod export_files;
 mod exports;
 mod filters;
 mod floods;

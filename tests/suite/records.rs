@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use token_tracker::{
-    AuthRequest, Clock, ErrorKind, NewToken, OutcomeKind, RecordCursor, RecordFilter, StatsQuery,
-    TokenTracker, UsageRecord,
+    AuthRequest, Clock, ErrorKind, Issued, NewToken, OutcomeKind, RecordCursor, RecordFilter,
+    StatsQuery, TokenTracker, Usage, UsageRecord,
 };
 
 use crate::ledger::{Dice, Ledger, Whose, any_instant};
@@ -253,4 +253,112 @@ fn what_is_out_of_bounds_is_an_error_that_names_it() {
     assert_eq!(backwards.field(), Some("days"));
     fn is_send<T: Send>(_: &T) {}
     is_send(&TokenTracker::stats);
+}
+
+/// Many records of one token, the first of them of a route of its own.
+fn many(tracker: &TokenTracker, issued: &Issued, count: usize) {
+    for number in 0..count {
+        let route = if number == 0 { "/rare" } else { "/" };
+        tracker.record_blocking(Usage::of(access(tracker, issued)).route("GET", route).status(200));
+    }
+    tracker.flush().unwrap();
+}
+
+/// How many pages it takes, and how many records are on them.
+fn pages(query: &StatsQuery<'_>, filter: &RecordFilter) -> (usize, Vec<u64>) {
+    let (mut filter, mut found, mut count) = (filter.clone(), Vec::new(), 0);
+    loop {
+        let page = query.records(&filter).unwrap();
+        count += 1;
+        found.extend(page.records.iter().map(|record| record.id));
+        let Some(next) = page.next else { return (count, found) };
+        filter = filter.after(next);
+    }
+}
+
+#[test]
+fn page_looks_at_a_bounded_part_of_the_log_and_the_next_goes_on() {
+    let (tracker, clock) = in_memory();
+    let [busy, quiet, new] = ["busy", "quiet", "new"].map(|name| opaque(&tracker, name));
+    let starts = Clock::now(&clock);
+    many(&tracker, &quiet, 1);
+    many(&tracker, &busy, 51_000);
+    clock.advance(HOUR);
+    many(&tracker, &quiet, 1);
+    many(&tracker, &new, 1);
+    let (stats, rare) = (tracker.stats(), RecordFilter::new().route("/rare"));
+    let busy_only = stats.token(busy.token.id);
+    assert_eq!(pages(&busy_only, &rare), (6, vec![2]), "10,000 links a page");
+    assert_eq!(pages(&stats.all(), &rare), (2, vec![51_003, 51_002, 2, 1]), "50,000 rows a page");
+    let no_such = RecordFilter::new().route("/never").oldest_first();
+    assert_eq!(pages(&stats.all(), &no_such), (2, vec![]));
+    // What is summed up says which hours have nothing of a token.
+    let oldest_first = RecordFilter::new().oldest_first();
+    tracker.upkeep().unwrap();
+    assert_eq!(pages(&stats.token(new.token.id), &oldest_first), (1, vec![51_003]));
+    // A period that is over is not reached link by link.
+    many(&tracker, &busy, 10_100);
+    let over = busy_only.between(starts - HOUR, starts + Duration::from_secs(1));
+    let page = over.records(&RecordFilter::new().limit(2)).unwrap();
+    assert_eq!(page.records.iter().map(|record| record.id).collect::<Vec<_>>(), [51_001, 51_000]);
+    // But for a token that has few: it is not found in 50,000 rows from the end of the period backwards.
+    let quiet_only = stats.token(quiet.token.id);
+    let over = quiet_only.clone().between(starts, starts + HOUR);
+    assert_eq!(pages(&over, &RecordFilter::new()), (1, vec![1]));
+    assert_eq!(pages(&quiet_only, &RecordFilter::new()), (1, vec![51_002, 1]));
+}
+
+#[test]
+fn owner_of_many_tokens_gets_the_same_records() {
+    let (tracker, _clock) = in_memory();
+    let tokens: Vec<_> = (0..300).map(|number| opaque(&tracker, &format!("{number}"))).collect();
+    let other = tracker.tokens().issue(NewToken::opaque("bob", "laptop")).unwrap();
+    let use_once =
+        |issued: &Issued| tracker.record(Usage::of(access(&tracker, issued)).status(200));
+    let few = &tokens[..250];
+    for issued in few.iter().chain([&other]).chain(few) {
+        use_once(issued);
+    }
+    tracker.flush().unwrap();
+    let owner = tracker.stats().owner(crate::support::OWNER);
+    let filter = RecordFilter::new().limit(40);
+    let first = owner.records(&filter).unwrap();
+    let by_links = pages(&owner, &filter).1;
+    let expected: Vec<u64> = (1..=501).rev().filter(|id| *id != 251).collect();
+    assert_eq!(by_links, expected);
+    // Of more than 256 with records rows are looked through, and who has begun otherwise goes on so.
+    tokens.iter().for_each(|issued| drop(use_once(issued)));
+    tracker.flush().unwrap();
+    let expected_now: Vec<u64> = (502..=801).rev().chain(expected.clone()).collect();
+    assert_eq!(pages(&owner, &filter).1, expected_now);
+    let rest = pages(&owner, &filter.after(first.next.unwrap())).1;
+    assert_eq!(rest, expected[40..]);
+    let recent: Vec<_> = owner.recent(1_000).unwrap().iter().map(|record| record.id).collect();
+    assert_eq!(recent, expected_now);
+}
+
+#[test]
+fn routes_are_found_by_what_they_read_as() {
+    let database = Database::new();
+    let tracker = database.open();
+    let issued = opaque(&tracker, "laptop");
+    // One token may bring 512 routes.
+    for number in 0..520 {
+        let usage = Usage::of(access(&tracker, &issued)).route("GET", &format!("/{number}"));
+        tracker.record(usage.status(200));
+    }
+    tracker.record(Usage::of(access(&tracker, &issued)).status(200));
+    tracker.flush().unwrap();
+    let query = tracker.stats().all();
+    let found = |route| pages(&query, &RecordFilter::new().route(route)).1;
+    assert_eq!(found("<other>"), (513..=520).rev().collect::<Vec<_>>());
+    assert_eq!(found("<unmatched>"), [521]);
+    assert_eq!((found("/7"), found("/519")), (vec![8], vec![]));
+    // What is forgotten of the dictionary reads so, too.
+    database.execute("DELETE FROM names WHERE text = '/7'");
+    assert_eq!(
+        query.records(&RecordFilter::new().route("<other>").oldest_first()).unwrap().records[0].id,
+        8
+    );
+    assert_eq!(found("/7"), [0; 0]);
 }
