@@ -104,7 +104,7 @@ impl Summary {
 #[non_exhaustive]
 pub struct Distinct {
     /// The number. Of all tokens together it is exact up to 1,024, and of one token as long as there are no more than
-    /// 128 in any hour. Above it is estimated, with a standard error of 3 % and 13 %: two of three times it is within
+    /// 64 in any hour. Above it is estimated, with a standard error of 3 % and 13 %: two of three times it is within
     /// that, and nearly always within three times as much. Where it is made [of
     /// records](crate::StatsQuery::from_records), it is as that of all tokens.
     pub count: u64,

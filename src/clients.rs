@@ -8,8 +8,6 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 
-use siphasher::sip::SipHasher13;
-
 use crate::address::ClientAddress;
 use crate::id_hash::IdHash;
 use crate::varint;
@@ -36,13 +34,28 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(address: ClientAddress, seed: Seed) -> Self {
-        let hasher = SipHasher13::new_with_keys(seed.0.cast_unsigned(), 0);
-        Self { hash: hasher.hash(address.to_bytes().as_slice()), address }
+        let bytes = address.to_bytes();
+        let (mut words, length) = ([0; 16], bytes.as_slice().len());
+        words[..length].copy_from_slice(bytes.as_slice());
+        let number = u128::from_le_bytes(words);
+        let (low, high) = (number as u64, (number >> 64) as u64);
+        let key = seed.0.cast_unsigned();
+        let once = multiplied(low ^ key ^ ODD[0], high ^ ODD[1] ^ length as u64);
+        Self { hash: multiplied(once ^ ODD[2], key ^ ODD[1]), address }
     }
 
     fn mark(self) -> u64 {
         self.hash >> (u64::BITS - BITS)
     }
+}
+
+/// Numbers without a pattern.
+const ODD: [u64; 3] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03, 0x8cb9_2ba7_2f3d_8dd7];
+
+/// Both halves of a product, folded. Each record is hashed, and the hash guards nothing but a count.
+fn multiplied(one: u64, two: u64) -> u64 {
+    let product = u128::from(one) * u128::from(two);
+    product as u64 ^ (product >> 64) as u64
 }
 
 impl Eq for Client {}
@@ -123,10 +136,10 @@ impl Sketch {
     /// Adds what [`Clients::encode`] wrote, without the counts. `None` where something else did.
     pub(crate) fn add_encoded(&mut self, bytes: &[u8], seed: Seed) -> Option<()> {
         let mut reading = Reading::start(bytes)?;
-        self.merge(&reading.sketch);
         while let Some((address, _)) = reading.next()? {
-            self.insert(Client::new(address, seed));
+            reading.sketch.marks.push(Client::new(address, seed).mark());
         }
+        self.merge(&reading.sketch);
         Some(())
     }
 }

@@ -235,7 +235,7 @@ impl<'t> StatsQuery<'t> {
     /// | route, method, status, status class, reason, user agent, client address | its requests | a look-up a day |
     ///
     /// Sums tell apart the 1,024 most frequent routes, agents and addresses of all tokens in each hour and day, the 128 most
-    /// frequent routes and agents of each token, and of its addresses 64 in an hour and 1,024 in a day; or twice as many of
+    /// frequent routes and agents of each token, and of its addresses 32 in an hour and 1,024 in a day; or twice as many of
     /// each. What is beyond is in [`Groups::other`]. With
     /// [`from_records`](StatsQuery::from_records) everything is known of each group, 100,000 are told apart, and any
     /// order can be asked for.

@@ -19,7 +19,7 @@ const ADDRESSES: Limits = Limits { addresses: MOST_OF_ALL, marks: EXACT };
 
 /// The same of an hour of one token, which is written again and again: with as many as the others, storing records took
 /// a quarter longer where each token is used from hundreds.
-const ADDRESSES_OF_HOUR: Limits = Limits { addresses: 64, marks: 64 };
+const ADDRESSES_OF_HOUR: Limits = Limits { addresses: 32, marks: 64 };
 
 #[derive(Clone, Copy)]
 struct Limits {

@@ -42,7 +42,7 @@ impl Tokens<'_> {
     ///
     /// * the client's address is taken from each of their records and sums, and from the sums of all tokens where nobody
     ///   else came from it. A sum of all tokens loses every address where it cannot be told which were his: in an hour in
-    ///   which one of his tokens was used from more than 128;
+    ///   which one of his tokens was used from more than 64;
     /// * user agents that came with his tokens first are replaced by `<erased N>`, wherever they were used: the text
     ///   may name a person. Routes are the service's own and stay, and so do agents that came with tokens of others;
     /// * late uses, known addresses and what was used of quotas are removed;
