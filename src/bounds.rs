@@ -1,6 +1,14 @@
-//! What texts may be.
+//! What texts and numbers may be.
 
 use crate::error::Error;
+
+/// A number from one on.
+pub(crate) fn check_number(field: &'static str, number: i64, most: u32) -> Result<(), Error> {
+    if (1..=i64::from(most)).contains(&number) {
+        return Ok(());
+    }
+    Err(Error::invalid(field, format!("must be 1 to {most}, not {number}")))
+}
 
 pub(crate) fn check_count(field: &'static str, count: usize, most: usize) -> Result<(), Error> {
     if count > most {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use time::{Date, OffsetDateTime, Time, UtcOffset};
 
+use crate::bounds::check_number;
 use crate::error::Error;
 use crate::tally::Tally;
 use crate::timestamp::Timestamp;
@@ -39,12 +40,14 @@ pub(crate) struct Period {
 impl Period {
     /// The days up to now, from the full hour on in which they begin, with all of the present hour.
     pub(crate) fn last_days(days: i64, now: Timestamp) -> Result<Self, Error> {
-        let hours = check("days", days, MAX_DAYS)?.saturating_mul(24);
+        check_number("days", days, MAX_DAYS)?;
+        let hours = days.saturating_mul(24);
         Ok(Self { days: days as f64, ..Self::back(hours, now) })
     }
 
     pub(crate) fn last_hours(hours: i64, now: Timestamp) -> Result<Self, Error> {
-        Ok(Self::back(check("hours", hours, MAX_DAYS * 24)?, now))
+        check_number("hours", hours, MAX_DAYS * 24)?;
+        Ok(Self::back(hours, now))
     }
 
     fn back(hours: i64, now: Timestamp) -> Self {
@@ -90,7 +93,7 @@ impl Period {
         now: Timestamp,
         offset: UtcOffset,
     ) -> Result<Self, Error> {
-        check("days", days, MAX_DAYS)?;
+        check_number("days", days, MAX_DAYS)?;
         let today = now.to_date_time().to_offset(offset).date();
         let first = today.saturating_sub(time::Duration::days(days - 1));
         Self::days(first, today, offset).map(|period| Self { begins: None, ..period })
@@ -140,13 +143,6 @@ const MAX_PARTS: i64 = 10_000;
 pub(crate) enum Unit {
     Day,
     Hour,
-}
-
-fn check(field: &'static str, number: i64, most: u32) -> Result<i64, Error> {
-    if (1..=i64::from(most)).contains(&number) {
-        return Ok(number);
-    }
-    Err(Error::invalid(field, format!("must be 1 to {most}, not {number}")))
 }
 
 /// What [`StatsQuery::groups`](crate::StatsQuery::groups) puts requests together by.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use time::{Date, OffsetDateTime, UtcOffset};
 
 use crate::answer::{CompatibilitySummary, Groups, Summary};
+use crate::bounds::check_number;
 use crate::clock::deadline;
 use crate::engine::Engine;
 use crate::error::{Error, ErrorKind};
@@ -354,8 +355,6 @@ impl fmt::Debug for StatsQuery<'_> {
 }
 
 fn checked(field: &'static str, limit: u32) -> Result<u32, Error> {
-    if limit == 0 || limit > MAX_LIMIT {
-        return Err(Error::invalid(field, format!("must be 1 to {MAX_LIMIT}, not {limit}")));
-    }
+    check_number(field, limit.into(), MAX_LIMIT)?;
     Ok(limit)
 }

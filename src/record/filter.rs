@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{OutcomeKind, RecordCursor};
 use crate::address::ClientAddress;
+use crate::bounds::check_number;
 use crate::error::Error;
 use crate::reason::DenialReason;
 
@@ -135,10 +136,7 @@ impl RecordFilter {
     /// How many records are wanted, if that is said, or else so many.
     pub(crate) fn page_size(&self, unless_said: u32) -> Result<u32, Error> {
         let limit = self.limit.unwrap_or(unless_said);
-        if limit == 0 || limit > Self::MAX_LIMIT {
-            let message = format!("must be 1 to {}, not {limit}", Self::MAX_LIMIT);
-            return Err(Error::invalid("limit", message));
-        }
+        check_number("limit", limit.into(), Self::MAX_LIMIT)?;
         Ok(limit)
     }
 

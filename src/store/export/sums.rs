@@ -19,8 +19,6 @@ use crate::tally::{Dimension, Value as Counted};
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 
-const NEXT_HOUR: &str = "SELECT min(hour) FROM hourly_sums WHERE hour > ?1";
-const NEXT_DAY: &str = "SELECT min(day) FROM daily_sums WHERE day > ?1";
 const HAS_HOUR: &str = "SELECT 1 FROM hourly_sums WHERE hour = ?1 AND token_id = ?2";
 const HAS_DAY: &str = "SELECT 1 FROM daily_sums WHERE day = ?1 AND token_id = ?2";
 const NAME: &str = "SELECT text FROM names WHERE id = ?1";
@@ -29,15 +27,12 @@ const NAME: &str = "SELECT text FROM names WHERE id = ?1";
 pub(super) struct Buckets {
     kind: &'static str,
     tier: &'static Tier,
-    next: &'static str,
     has: &'static str,
     hours: i64,
 }
 
-pub(super) const HOURS: Buckets =
-    Buckets { kind: "hour", tier: &HOURLY, next: NEXT_HOUR, has: HAS_HOUR, hours: 1 };
-pub(super) const DAYS: Buckets =
-    Buckets { kind: "day", tier: &DAILY, next: NEXT_DAY, has: HAS_DAY, hours: 24 };
+pub(super) const HOURS: Buckets = Buckets { kind: "hour", tier: &HOURLY, has: HAS_HOUR, hours: 1 };
+pub(super) const DAYS: Buckets = Buckets { kind: "day", tier: &DAILY, has: HAS_DAY, hours: 24 };
 
 /// Bucket by bucket, those of other tokens too: there are no more than some thousand.
 pub(super) fn page(
@@ -46,11 +41,11 @@ pub(super) fn page(
     token: TokenId,
     after: i64,
 ) -> Result<Page> {
-    let mut next = snapshot.prepare_cached(of.next)?;
+    let seed = Progress::read(snapshot)?.seed;
     let mut has = snapshot.prepare_cached(of.has)?;
     let (mut lines, mut last) = (Vec::new(), after);
     for _ in 0..PAGE {
-        let Some(bucket) = next.query_row([last], |row| row.get::<_, Option<i64>>(0))? else {
+        let Some(bucket) = of.tier.next_bucket(snapshot, last)? else {
             return Ok(Page { lines, next: None });
         };
         last = bucket;
@@ -60,7 +55,6 @@ pub(super) fn page(
         let mut sum = Sum::default();
         of.tier.read_tally(snapshot, bucket, token, &mut sum.tally)?;
         of.tier.read_breakdown(snapshot, bucket, token, &mut sum.breakdown)?;
-        let seed = Progress::read(snapshot)?.seed;
         of.tier.read_clients(snapshot, bucket, token, seed, &mut sum.clients)?;
         let starts = Timestamp::of_hour(bucket.saturating_mul(of.hours));
         lines.push(sum_line(snapshot, of.kind, token, starts, &sum)?);

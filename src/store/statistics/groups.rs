@@ -37,8 +37,9 @@ pub(super) struct Row<T> {
 }
 
 impl<T> Row<T> {
-    pub(super) fn summed(key: GroupKey, tally: &Tally, order: Order, of: T) -> Self {
-        Self { key, requests: tally.total(), rank: order.rank(tally), of }
+    pub(super) fn summed(key: GroupKey, order: Order, of: T, tally: fn(&T) -> &Tally) -> Self {
+        let (requests, rank) = (tally(&of).total(), order.rank(tally(&of)));
+        Self { key, requests, rank, of }
     }
 
     /// Those that come first.
@@ -81,7 +82,7 @@ impl Asking<'_> {
             all.tally.merge(&sum.tally);
             all.sketch.merge(&sum.sketch);
             let key = self.time_key(part.begins);
-            rows.push(Row::summed(key, &sum.tally.clone(), wanted.order, (part, plan, sum)));
+            rows.push(Row::summed(key, wanted.order, (part, plan, sum), |of| &of.2.tally));
         }
         let mut groups = Vec::new();
         for Row { key, requests, of: (part, plan, sum), .. } in Row::first(rows, wanted) {
@@ -114,11 +115,9 @@ impl Asking<'_> {
             sum.merge(tally);
             tokens.push(*token);
         }
-        let rows = rows
-            .into_iter()
-            .map(|(key, (tally, tokens))| Row::summed(key, &tally, wanted.order, tokens));
+        let rows = rows.into_iter().map(|(key, of)| Row::summed(key, wanted.order, of, |of| &of.0));
         let mut groups = Vec::new();
-        for Row { key, requests, of: tokens, .. } in Row::first(rows.collect(), wanted) {
+        for Row { key, requests, of: (_, tokens), .. } in Row::first(rows.collect(), wanted) {
             let sum = self.gathering.detail(&scanned, &tokens)?;
             let summary = Some(self.summary(&plans[0], &sum, period.days)?);
             groups.push(Group { key, requests, summary });

@@ -96,9 +96,8 @@ impl Asking<'_> {
             known.merge(&sum);
             *part = if let Common::Part(at) = common { Some(at) } else { None };
         }
-        let rows = keyed.into_iter().map(|(key, (sum, part))| {
-            Row::summed(key, &sum.tally.clone(), wanted.order, (sum, part))
-        });
+        let rows =
+            keyed.into_iter().map(|(key, of)| Row::summed(key, wanted.order, of, |of| &of.0.tally));
         let mut groups = Vec::new();
         for Row { key, requests, of: (sum, part), .. } in Row::first(rows.collect(), wanted) {
             let period = part.map_or(period, |at| parts[at].period);
