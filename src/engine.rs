@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 
+use crate::access::Access;
 use crate::address::ClientAddresses;
 use crate::cache::{Cache, CacheKey};
 use crate::checkpoints::Checkpoints;
@@ -38,7 +39,7 @@ use crate::refusal::{AuthError, Unavailable};
 use crate::request::{AuthRequest, is_b64token};
 use crate::store::{Store, to_error};
 use crate::throttle::Throttle;
-use crate::ticket::{Access, Recorder, Ticket};
+use crate::ticket::{Recorder, Ticket};
 use crate::timestamp::Timestamp;
 use crate::token::{ERASED, TokenId, TokenStatus};
 use crate::upkeep::Upkeep;

@@ -109,6 +109,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod address;
 mod answer;
 mod audit;
@@ -127,7 +128,10 @@ mod error;
 mod events;
 mod follow;
 mod follower;
+mod grpc;
 mod health;
+#[cfg(feature = "http")]
+mod http_types;
 mod id_hash;
 mod identity;
 mod introspection;
@@ -178,6 +182,7 @@ mod vitals;
 mod writer;
 
 // The public interface is:
+pub use access::Access;
 pub use address::{AddressKey, ClientAddress, ClientAddresses};
 pub use answer::{
     CompatibilitySummary, Distinct, Group, GroupKey, Groups, Latency, RouteCount, Summary,
@@ -196,6 +201,8 @@ pub use events::{
 };
 pub use follow::Follow;
 pub use health::Health;
+#[cfg(feature = "http")]
+pub use http_types::TrackedBody;
 pub use identity::Identity;
 pub use introspection::Introspection;
 pub use jwt::{Algorithm, ApiTokenMark, JwtIssuer, JwtKey, KeySet, Outside};
@@ -209,7 +216,7 @@ pub use quota::{Quota, QuotaState, QuotaWindow, Rate};
 pub use reason::DenialReason;
 pub use receipt::Receipt;
 pub use record::{Outcome, OutcomeKind, RecordCursor, RecordFilter, RecordPage, UsageRecord};
-pub use refusal::{AuthError, Unavailable};
+pub use refusal::{Answer, AuthError, Unavailable};
 pub use request::AuthRequest;
 pub use restrictions::Restrictions;
 pub use secret::Secret;
@@ -219,7 +226,6 @@ pub use telemetry::MetricsPublisher;
 #[cfg(feature = "tracing")]
 pub use telemetry::TracingHook;
 pub use telemetry::{CommitBucket, CommitTimes, DenialCount, Metrics, StoredTotals};
-pub use ticket::Access;
 pub use token::{
     CredentialId, Issued, LastUsed, NewToken, Revocation, Token, TokenFilter, TokenId, TokenKind,
     TokenPage, TokenStatus, TokenUpdate,

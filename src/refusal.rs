@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::denial::Denied;
 use crate::error::Error;
+use crate::grpc;
 
 /// No challenge belongs to it (RFC 6585 §4).
 const TOO_MANY_REQUESTS: u16 = 429;
@@ -58,6 +59,73 @@ impl AuthError {
             Self::Unavailable(_) => None,
         }
     }
+}
+
+impl AuthError {
+    /// The whole answer to give over HTTP: its status and its header fields. There is no body.
+    ///
+    /// ```
+    /// # use token_tracker::{AuthRequest, TokenTracker};
+    /// # let tracker = TokenTracker::builder().in_memory()?;
+    /// let none = AuthRequest::from_headers([("accept", "*/*")]);
+    /// let answer = tracker.authenticate(none).unwrap_err().answer();
+    /// assert_eq!(answer.status, 401);
+    /// assert_eq!(answer.headers, [("www-authenticate", "Bearer".to_owned())]);
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    #[must_use]
+    pub fn answer(&self) -> Answer {
+        let challenge = self.www_authenticate().map(|challenge| ("www-authenticate", challenge));
+        let wait = self.retry_after().map(|wait| ("retry-after", wait.as_secs().to_string()));
+        Answer { status: self.status(), headers: challenge.into_iter().chain(wait).collect() }
+    }
+
+    /// The answer to a request with these header fields: one of gRPC where `Content-Type` says so, else
+    /// [`answer`](AuthError::answer). gRPC says UNAUTHENTICATED, PERMISSION_DENIED, RESOURCE_EXHAUSTED, INVALID_ARGUMENT
+    /// or UNAVAILABLE, in a response of the header fields alone.
+    ///
+    /// ```
+    /// # use token_tracker::TokenTracker;
+    /// # let tracker = TokenTracker::builder().in_memory()?;
+    /// let refusal = tracker.authenticate("made-up").unwrap_err();
+    /// let answer = refusal.answer_to([("content-type", "application/grpc+proto")]);
+    /// assert_eq!(answer.status, 200);
+    /// assert!(answer.headers.contains(&("grpc-status", "16".to_owned())));
+    /// assert!(answer.headers.contains(&("grpc-message", "the token is malformed".to_owned())));
+    /// # Ok::<(), token_tracker::Error>(())
+    /// ```
+    #[must_use]
+    pub fn answer_to<N, V>(&self, headers: impl IntoIterator<Item = (N, V)>) -> Answer
+    where
+        N: AsRef<[u8]>,
+        V: AsRef<[u8]>,
+    {
+        let mut answer = self.answer();
+        let is_grpc = headers.into_iter().any(|(name, value)| {
+            name.as_ref().eq_ignore_ascii_case(b"content-type") && grpc::is_grpc(value.as_ref())
+        });
+        if is_grpc {
+            let code = grpc::code_of_refusal(answer.status);
+            answer.status = 200;
+            answer.headers.extend([
+                ("content-type", "application/grpc".to_owned()),
+                ("grpc-status", code.to_string()),
+                ("grpc-message", self.to_string()),
+            ]);
+        }
+        answer
+    }
+}
+
+/// What to answer where a request is not let through. The body is empty.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header fields, by their names in lower case. Values are plain ASCII, and nothing that a client sent is in
+    /// them.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 impl fmt::Display for AuthError {

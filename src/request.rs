@@ -87,6 +87,49 @@ impl<'a> AuthRequest<'a> {
         })
     }
 
+    /// A request with its header fields, in any order: its `Authorization`, all of them, as
+    /// [`from_authorization`](AuthRequest::from_authorization) takes them, and its `User-Agent`. The rest is not looked at.
+    ///
+    /// A `&HeaderMap` of the `http` crate goes in as it is, of any version; so do pairs of texts or bytes.
+    ///
+    /// ```
+    /// # use token_tracker::{AuthRequest, NewToken, TokenTracker};
+    /// # let tracker = TokenTracker::builder().in_memory()?;
+    /// # let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
+    /// let bearer = format!("Bearer {}", issued.secret.expose());
+    /// let headers = [("Accept", "*/*"), ("User-Agent", "curl/8.5"), ("authorization", &bearer)];
+    /// let request = AuthRequest::from_headers(headers).method("GET").route("/items/{id}");
+    /// assert_eq!(tracker.authenticate(request)?.identity().owner(), "alice");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn from_headers<N, V>(headers: impl IntoIterator<Item = (N, &'a V)>) -> Self
+    where
+        N: AsRef<[u8]>,
+        V: AsRef<[u8]> + ?Sized + 'a,
+    {
+        let (mut agent, mut credentials) = (None, [None, None]);
+        for (name, value) in headers {
+            let name = name.as_ref();
+            let places = if name.eq_ignore_ascii_case(b"authorization") {
+                &mut credentials[..]
+            } else if name.eq_ignore_ascii_case(b"user-agent") {
+                std::slice::from_mut(&mut agent)
+            } else {
+                continue;
+            };
+            // A third credential says no more than a second.
+            if let Some(place) = places.iter_mut().find(|place| place.is_none()) {
+                *place = Some(value);
+            }
+        }
+        let request = Self::from_authorization(credentials.into_iter().flatten());
+        match agent {
+            Some(agent) => request.user_agent(agent),
+            None => request,
+        }
+    }
+
     fn of(credential: Result<Cow<'a, str>, DenialReason>) -> Self {
         Self {
             credential,

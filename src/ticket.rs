@@ -7,10 +7,8 @@ use std::time::Duration;
 
 use crate::address::{ClientAddress, ClientAddresses};
 use crate::clock::Clock;
-use crate::identity::Identity;
 use crate::meter::Reservation;
 use crate::queue::{Entrance, Queue};
-use crate::quota::QuotaState;
 use crate::reason::DenialReason;
 use crate::receipt::Receipt;
 use crate::record::{Late, Method, Outcome, Record};
@@ -48,7 +46,7 @@ pub(crate) struct Ticket {
     denied: Option<DenialReason>,
     /// The credential, where its use is late.
     late: Option<CredentialId>,
-    head: Option<Head>,
+    pub(crate) head: Option<Head>,
     method: Method,
     route: Option<Arc<str>>,
     user_agent: Option<Arc<str>>,
@@ -64,9 +62,9 @@ pub(crate) struct Ticket {
 
 /// The head of a response that was sent.
 #[derive(Clone, Copy, Debug)]
-struct Head {
-    status: u16,
-    length: Option<u64>,
+pub(crate) struct Head {
+    pub(crate) status: u16,
+    pub(crate) length: Option<u64>,
 }
 
 impl Ticket {
@@ -141,6 +139,19 @@ impl Ticket {
         self.method = Method::named(method);
     }
 
+    pub(crate) fn method(&self) -> Method {
+        self.method
+    }
+
+    pub(crate) fn has_route(&self) -> bool {
+        self.route.is_some()
+    }
+
+    /// Whether nothing is left to record.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.recorder.is_none()
+    }
+
     pub(crate) fn set_route(&mut self, route: &str) {
         self.route = Some(route_text(route));
     }
@@ -163,7 +174,8 @@ impl Ticket {
         self.enter(status, outcome, elapsed, blocking)
     }
 
-    fn end(&mut self, outcome: Outcome) {
+    /// Settles with the status that was sent.
+    pub(crate) fn end(&mut self, outcome: Outcome) {
         let status = self.head.map(|head| head.status);
         let _ = self.enter(status, outcome, None, false);
     }
@@ -217,7 +229,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         // Nobody said what the request was worth in the end: what was reserved stays used.
         drop(self.reservation.take());
-        if self.recorder.is_some() {
+        if !self.is_settled() {
             let panicking = std::thread::panicking();
             self.end(if panicking { Outcome::ServerError } else { Outcome::Unfinished });
         }
@@ -230,7 +242,7 @@ impl fmt::Debug for Ticket {
             .field("token", &self.token)
             .field("route", &self.route)
             .field("denied", &self.denied)
-            .field("settled", &self.recorder.is_none())
+            .field("settled", &self.is_settled())
             .finish_non_exhaustive()
     }
 }
@@ -250,134 +262,4 @@ pub(crate) fn agent_text(agent: &[u8]) -> Arc<str> {
 /// The longest start of a text that has at most so many bytes.
 fn shortened(text: &str, most: usize) -> &str {
     &text[..text.floor_char_boundary(most)]
-}
-
-/// A request that was allowed: who is calling, and the ticket that records how it ends.
-///
-/// Services that see the end of a request hand it to [`Usage::of`](crate::Usage::of). Adapters that
-/// stream keep it, tell it what they see, and let it settle itself:
-///
-/// * [`begin`](Access::begin) when the head is ready, [`sent`](Access::sent) for each part of the body,
-///   [`finish`](Access::finish) or [`fail`](Access::fail) at its end. The request is settled as soon as
-///   nothing more can come: servers stop asking for a body once its declared length is reached.
-/// * Dropped before that, it records `unfinished` with the status that was sent, else 499.
-/// * Dropped by a panic, it records 500 and `server_error`.
-///
-/// The first settlement counts; all later ones do nothing. Settling never waits: it puts the record in
-/// a queue, or counts it as dropped where that is full. The duration runs to the settlement.
-///
-/// ```
-/// # use token_tracker::{AuthRequest, NewToken, Outcome, TokenTracker};
-/// # let tracker = TokenTracker::builder().in_memory()?;
-/// # let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
-/// let request = AuthRequest::from(&issued.secret).method("GET").route("/report");
-/// let mut access = tracker.authenticate(request)?;
-/// access.begin(200, None);
-/// access.sent(1_024);
-/// access.finish();
-///
-/// tracker.flush()?;
-/// let record = tracker.stats().token(issued.token.id).recent(1)?.remove(0);
-/// assert_eq!((record.outcome, record.response_bytes), (Outcome::Success, 1_024));
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[must_use = "an access that is dropped at once is recorded as unfinished"]
-#[derive(Debug)]
-pub struct Access {
-    identity: Identity,
-    ticket: Ticket,
-}
-
-impl Access {
-    pub(crate) fn new(identity: Identity, ticket: Ticket) -> Self {
-        Self { identity, ticket }
-    }
-
-    pub(crate) fn into_ticket(self) -> Ticket {
-        self.ticket
-    }
-
-    /// Who is calling. A clone of it is what handlers get.
-    #[must_use]
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-
-    /// How the limits of the token's [`Quota`](crate::Quota) stand now, the rate first: what `RateLimit` fields say.
-    /// Nothing where it has none. What this request reserved is used. Put together when asked for.
-    ///
-    /// ```
-    /// # use std::time::Duration;
-    /// # use token_tracker::{NewToken, Quota, QuotaWindow, Rate, TokenTracker};
-    /// # let tracker = TokenTracker::builder().in_memory()?;
-    /// let quota = Quota::new().rate(Rate::per_minute(60)).per_day(1_000);
-    /// let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop").quota(quota))?;
-    /// let access = tracker.authenticate(&issued.secret)?;
-    /// let [rate, day] = access.quota().try_into().unwrap();
-    /// assert_eq!((rate.window, rate.limit, rate.remaining), (QuotaWindow::Rate, 60, 59));
-    /// assert_eq!((day.window, day.limit, day.remaining), (QuotaWindow::Day, 1_000, 999));
-    /// assert!(day.reset <= Duration::from_secs(86_400));
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    #[must_use]
-    pub fn quota(&self) -> Vec<QuotaState> {
-        self.identity.grant.quota_states()
-    }
-
-    /// Says the route template where it is known only after routing.
-    pub fn set_route(&mut self, route: &str) {
-        self.ticket.set_route(route);
-    }
-
-    /// The head of the response is ready: its status (kept within 100 to 999) and the length of the body
-    /// where that is declared. Settles where no body can follow: to a HEAD request or a CONNECT that
-    /// succeeds, after 101, 204 and 304 (RFC 9110 §6.4.1), and where the length is 0. Other 1xx heads are
-    /// not final, and pass by.
-    pub fn begin(&mut self, status: u16, length: Option<u64>) {
-        let status = status.clamp(100, 999);
-        if status < 200 && status != 101 {
-            return;
-        }
-        self.ticket.head = Some(Head { status, length });
-        let bodiless = match self.ticket.method {
-            Method::HEAD => true,
-            Method::CONNECT => status < 300,
-            _ => false,
-        };
-        if bodiless || matches!(status, 101 | 204 | 304) || length == Some(0) {
-            self.ticket.end(Outcome::of_status(status));
-        }
-    }
-
-    /// So many more bytes of the body are handed to the transport. Settles where the declared length is
-    /// reached.
-    pub fn sent(&mut self, bytes: u64) {
-        self.ticket.response_bytes = self.ticket.response_bytes.saturating_add(bytes);
-        let length = self.ticket.head.and_then(|head| head.length);
-        if length.is_some_and(|length| self.ticket.response_bytes >= length) {
-            self.finish();
-        }
-    }
-
-    /// The body has come to its end. The outcome follows from the status; a body shorter than its declared
-    /// length has failed.
-    pub fn finish(&mut self) {
-        let sent = self.ticket.response_bytes;
-        self.ticket.end(match self.ticket.head {
-            None => Outcome::Unfinished,
-            Some(Head { length: Some(length), .. }) if sent < length => Outcome::ServerError,
-            Some(head) => Outcome::of_status(head.status),
-        });
-    }
-
-    /// The handler or the body failed: `server_error`, with the status that was sent, else 500.
-    pub fn fail(&mut self) {
-        self.ticket.end(Outcome::ServerError);
-    }
-
-    /// Whether the request is settled, or was never to be recorded.
-    #[must_use]
-    pub fn is_settled(&self) -> bool {
-        self.ticket.recorder.is_none()
-    }
 }

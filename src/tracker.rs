@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use crate::access::Access;
 use crate::builder::Builder;
 use crate::engine::{Consulted, Engine, Moment};
 use crate::error::Error;
@@ -28,7 +29,6 @@ use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
 use crate::stats::Stats;
 use crate::store::Step;
-use crate::ticket::Access;
 use crate::tokens::Tokens;
 use crate::usage::Usage;
 pub use export::ExportReport;

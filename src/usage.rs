@@ -4,8 +4,9 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::access::Access;
 use crate::denial::Denied;
-use crate::ticket::{Access, Ticket};
+use crate::ticket::Ticket;
 
 /// What a request did, for [`TokenTracker::record`](crate::TokenTracker::record).
 ///

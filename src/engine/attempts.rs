@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Engine;
+use crate::access::Access;
 use crate::reason::DenialReason;
 use crate::refusal::AuthError;
 use crate::telemetry::{DenialCount, Metrics};
-use crate::ticket::{Access, Recorder};
+use crate::ticket::Recorder;
 use crate::token::TokenId;
 
 /// How many lanes there are, a token using one of them.

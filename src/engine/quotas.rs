@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::look_up::Sight;
 use super::{Engine, Moment};
+use crate::access::Access;
 use crate::error::{Error, ErrorKind};
 use crate::events::{Event, Subject, ThresholdEvent};
 use crate::follower::BOUND;
@@ -16,7 +17,6 @@ use crate::reason::DenialReason;
 use crate::refusal::{AuthError, Unavailable};
 use crate::request::AuthRequest;
 use crate::store::{Session, to_error};
-use crate::ticket::Access;
 use crate::timestamp::Timestamp;
 use crate::token::TokenId;
 

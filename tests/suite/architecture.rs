@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 /// From the bottom up: a module imports from those before it in the list.
 #[rustfmt::skip]
 const ORDER: &[&str] = &[
-    "error", "objects", "progress", "bounds", "scope", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "texts", "secret", "part_file", "network", "address", "quota", "restrictions", "token", "audit", "reason",
+    "error", "objects", "progress", "bounds", "scope", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "texts", "secret", "part_file", "network", "grpc", "address", "quota", "restrictions", "token", "audit", "reason",
     "late_use", "credential", "record", "sketch", "clients", "tally", "thinning", "query", "answer", "lines", "introspection", "path_filter", "durability", "health", "events", "telemetry",
     "opaque", "jwt", "live", "meter", "identity", "request", "presence", "store", "cache", "policy", "throttle", "limiter", "queue",
-    "upkeep", "vitals", "checkpoints", "writer", "follower", "receipt", "ticket", "denial", "refusal", "usage", "engine", "follow",
+    "upkeep", "vitals", "checkpoints", "writer", "follower", "receipt", "ticket", "access", "denial", "refusal", "http_types", "usage", "engine", "follow",
     "tokens", "stats", "builder", "tracker",
 ];
 
