@@ -141,10 +141,10 @@ impl<'a> AuthRequest<'a> {
         }
     }
 
-    /// The token must have this scope.
+    /// The token must have this scope; `None` wants none.
     #[must_use]
-    pub fn scope(mut self, scope: impl Into<Cow<'a, str>>) -> Self {
-        self.scope = Some(scope.into());
+    pub fn scope(mut self, scope: impl Into<Option<&'a str>>) -> Self {
+        self.scope = scope.into().map(Cow::Borrowed);
         self
     }
 
@@ -191,17 +191,18 @@ impl<'a> AuthRequest<'a> {
     }
 
     /// The route template, such as `/items/{id}` (`http.route`), not the raw path. Up to 256 bytes
-    /// are recorded; without one the record says `<unmatched>`.
+    /// are recorded; with `None`, or where nothing is said, the record says `<unmatched>`.
     #[must_use]
-    pub fn route(mut self, route: impl Into<Cow<'a, str>>) -> Self {
-        self.facts.route = Some(route.into());
+    pub fn route(mut self, route: impl Into<Option<&'a str>>) -> Self {
+        self.facts.route = route.into().map(Cow::Borrowed);
         self
     }
 
-    /// The client's address as the adapter knows it, not as a header claims (`client.address`).
+    /// The client's address as the adapter knows it, not as a header claims (`client.address`); `None` where there is
+    /// none, or none that can be believed: a token that is limited to networks is then refused.
     #[must_use]
-    pub fn client_address(mut self, address: IpAddr) -> Self {
-        self.facts.client_address = Some(address);
+    pub fn client_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
+        self.facts.client_address = address.into();
         self
     }
 

@@ -207,8 +207,9 @@ fn a_day(tracker: &TokenTracker, clock: &ManualClock, tokens: &[Known]) {
 
 /// A refused one is recorded when its answer is dropped.
 fn a_request(tracker: &TokenTracker, token: &str, number: u64) {
-    let request = AuthRequest::new(token).method("GET").route(format!("/items/{}", number % 3));
-    let request = request.user_agent("curl/8.5").client_address([192, 0, 2, 7].into());
+    let route = format!("/items/{}", number % 3);
+    let request = AuthRequest::new(token).method("GET").route(route.as_str());
+    let request = request.user_agent("curl/8.5").client_address(std::net::IpAddr::from([192, 0, 2, 7]));
     if let Ok(access) = tracker.authenticate(request) {
         drop(tracker.record(usage(access, number)));
     }

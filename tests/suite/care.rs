@@ -324,7 +324,7 @@ fn what_is_recorded_after_the_removal_of_its_token_is_no_problem() {
     let builder = builder.raw_retention(HOUR).hourly_retention(DAY).daily_retention(DAY);
     let tracker = builder.open(database.path()).unwrap();
     let issued = opaque(&tracker, "laptop");
-    let client = "192.0.2.7".parse().unwrap();
+    let client: std::net::IpAddr = "192.0.2.7".parse().unwrap();
     let request = AuthRequest::from(&issued.secret).client_address(client);
     let late = tracker.authenticate(request).unwrap();
     tracker.tokens().revoke(issued.token.id, "").unwrap();

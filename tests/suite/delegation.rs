@@ -13,7 +13,8 @@ use crate::support::{Database, accepted, builder, eventually, in_memory, key};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 fn identity(tracker: &TokenTracker, issued: &Issued) -> Identity {
-    let request = AuthRequest::from(&issued.secret).client_address("192.0.2.7".parse().unwrap());
+    let request = AuthRequest::from(&issued.secret)
+        .client_address("192.0.2.7".parse::<std::net::IpAddr>().unwrap());
     tracker.authenticate(request.resource("srv-1")).unwrap().identity().clone()
 }
 

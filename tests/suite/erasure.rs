@@ -32,7 +32,7 @@ fn issue(tracker: &TokenTracker, owner: &str, name: &str) -> Issued {
 }
 
 fn request(issued: &Issued) -> AuthRequest<'_> {
-    AuthRequest::from(&issued.secret).client_address(ADDRESS.into()).user_agent(AGENT)
+    AuthRequest::from(&issued.secret).client_address(IpAddr::from(ADDRESS)).user_agent(AGENT)
 }
 
 fn sign_in(tracker: &TokenTracker, issued: &Issued) -> Access {
@@ -245,7 +245,7 @@ fn dead_jwt_is_recorded_without_its_client() {
     let [_, nightly] = alice(&tracker);
     erase(&tracker);
     let refused = denied(&tracker, request(&nightly));
-    let usage = Usage::of(refused).user_agent(AGENT).client_address(ADDRESS.into());
+    let usage = Usage::of(refused).user_agent(AGENT).client_address(IpAddr::from(ADDRESS));
     tracker.record(usage.route("GET", "/items/{id}").status(401));
     let record = records(&tracker, nightly.token.id).remove(0);
     assert_eq!(record.outcome.reason(), Some(DenialReason::Revoked));

@@ -152,7 +152,7 @@ fn denial_is_told_with_what_a_record_would_keep_recorded_or_not() {
             .path("/health")
             .route(long.as_str())
             .user_agent(&long)
-            .client_address("::ffff:192.0.2.7".parse().unwrap());
+            .client_address("::ffff:192.0.2.7".parse::<std::net::IpAddr>().unwrap());
         drop(denied(&heard.tracker, request));
         let told = heard.told();
         let [Told::Denied(event)] = told.as_slice() else { panic!("{told:?}") };
@@ -264,7 +264,10 @@ fn new_address_is_told_once_and_the_first_one_is_not_new() {
 
     // A refused request is no use, and one without an address is from nowhere.
     let request = AuthRequest::from(&issued.secret).scope("admin");
-    drop(denied(&one.tracker, request.client_address("192.0.2.9".parse().unwrap())));
+    drop(denied(
+        &one.tracker,
+        request.client_address("192.0.2.9".parse::<std::net::IpAddr>().unwrap()),
+    ));
     drop(access(&one.tracker, &issued));
     assert_eq!(names(&one.told()), ["denied"]);
     use_from(&one.tracker, &opaque(&one.tracker, "another"), "192.0.2.9");

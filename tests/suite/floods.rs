@@ -21,7 +21,8 @@ fn denials_of_a_token_are_ten_rows_a_minute_and_one_for_the_rest_however_often_t
     let issued = opaque(&tracker, "laptop");
     tracker.tokens().revoke(issued.token.id, "leaked").unwrap();
     for number in 0..500 {
-        let request = AuthRequest::from(&issued.secret).cost(3).route(format!("/{}", number % 7));
+        let route = format!("/{}", number % 7);
+        let request = AuthRequest::from(&issued.secret).cost(3).route(route.as_str());
         drop(denied(&tracker, request));
         if number % 50 == 0 {
             tracker.flush().unwrap();

@@ -243,7 +243,7 @@ fn distinct_addresses_are_exact_up_to_the_stated_number_and_estimated_above() {
     let issued = opaque(&tracker, "laptop");
     let visit = |numbers: std::ops::Range<u32>| {
         for number in numbers {
-            let address = std::net::Ipv4Addr::from(0x0a00_0000 + number).into();
+            let address = std::net::IpAddr::from((0x0a00_0000_u32 + number).to_be_bytes());
             let request = AuthRequest::from(&issued.secret).client_address(address);
             drop(tracker.authenticate(request).unwrap());
         }
@@ -276,7 +276,11 @@ fn addresses_are_grouped_as_they_are_kept() {
     let issued = opaque(&tracker, "laptop");
     for last in [7, 8] {
         let request = AuthRequest::from(&issued.secret);
-        drop(tracker.authenticate(request.client_address([192, 0, 2, last].into())).unwrap());
+        drop(
+            tracker
+                .authenticate(request.client_address(std::net::IpAddr::from([192, 0, 2, last])))
+                .unwrap(),
+        );
     }
     drop(tracker.authenticate(&issued.secret).unwrap());
     tracker.flush().unwrap();

@@ -48,7 +48,7 @@ fn thousand_denials_of_a_retired_credential_count_a_thousand_with_the_newest_of_
             let request = AuthRequest::from(&issued.secret)
                 .client_address(address((number % 250) as u8))
                 .user_agent(&agent)
-                .route(&route);
+                .route(route.as_str());
             assert_eq!(denied(&tracker, request).reason(), DenialReason::CredentialRetired);
             clock.advance(Duration::from_millis(50));
         }

@@ -114,7 +114,7 @@ impl Ledger {
             request = request.user_agent(agent.as_str());
         }
         if let Some(address) = &address {
-            request = request.client_address(address.parse().unwrap());
+            request = request.client_address(address.parse::<std::net::IpAddr>().unwrap());
         }
         let (usage, status, outcome, reason) = ended(tracker, request, dice);
         tracker.record(usage.elapsed(took).response_bytes(bytes).cost(cost));

@@ -612,7 +612,7 @@ fn no_label_is_of_a_token_or_of_anything_that_somebody_sent() {
         let issued = tracker.tokens().issue(new).unwrap();
         let request = AuthRequest::from(&issued.secret)
             .route("/route-of-it")
-            .client_address("192.0.2.77".parse().unwrap())
+            .client_address("192.0.2.77".parse::<std::net::IpAddr>().unwrap())
             .user_agent("agent-of-it");
         let access = tracker.authenticate(request.clone()).unwrap();
         tracker.record(Usage::of(access).route("GET", "/route-of-it").status(200));

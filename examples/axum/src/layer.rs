@@ -1,16 +1,14 @@
-//! The piece to copy: a tower layer that authenticates every request and records how it ends. Generic over
-//! the service and its body; what only axum knows comes in as a function.
+//! The piece to copy: a tower layer that authenticates every request and records how it ends. Generic over the service
+//! and its body, for axum, tonic and all that is built of tower; what only the framework knows comes in as a function.
 
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
-use axum::body::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
-use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode, request};
-use http_body::{Body, Frame, SizeHint};
-use token_tracker::{Access, AuthError, AuthRequest, TokenTracker};
+use http::{Extensions, Request, Response, request};
+use http_body::Body;
+use token_tracker::{Access, AuthError, AuthRequest, TokenTracker, TrackedBody};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -20,7 +18,7 @@ pub(crate) struct TrackLayer {
     pub(crate) tracker: TokenTracker,
     /// The scope that every request needs.
     pub(crate) scope: Option<&'static str>,
-    /// The route template and the client's address, as the framework knows them.
+    /// The route template and the peer's address, as the framework knows them.
     pub(crate) describe: fn(&Extensions) -> (Option<&str>, Option<IpAddr>),
 }
 
@@ -63,17 +61,17 @@ where
             let (mut parts, body) = request.into_parts();
             let mut access = match layer.authenticate(&parts).await {
                 Ok(access) => access,
-                Err(refusal) => return Ok(refuse(&refusal)),
+                Err(refusal) => return Ok(refusal.response_to(&parts)),
             };
             parts.extensions.insert(access.identity().clone());
             // Where the client leaves while this waits, the access is dropped, and records it.
-            let response = inner.call(Request::from_parts(parts, body)).await;
-            let (head, body) = response.inspect_err(|_| access.fail())?.into_parts();
-            access.begin(head.status.as_u16(), declared_length(&head.headers, &body));
-            if body.is_end_stream() {
-                access.finish();
+            match inner.call(Request::from_parts(parts, body)).await {
+                Ok(response) => Ok(access.track(response)),
+                Err(error) => {
+                    access.fail();
+                    Err(error)
+                }
             }
-            Ok(Response::from_parts(head, TrackedBody { inner: Some(body), access: Some(access) }))
         })
     }
 }
@@ -81,99 +79,14 @@ where
 impl TrackLayer {
     /// From memory where that will do, else on a thread that may block.
     async fn authenticate(&self, parts: &request::Parts) -> Result<Access, AuthError> {
-        let request = self.describe(parts);
+        let (route, peer) = (self.describe)(&parts.extensions);
+        let request =
+            AuthRequest::from_parts(parts).route(route).client_address(peer).scope(self.scope);
         if let Some(answer) = self.tracker.authenticate_cached(&request) {
             return answer;
         }
         let (tracker, request) = (self.tracker.clone(), request.into_owned());
         let answer = tokio::task::spawn_blocking(move || tracker.authenticate(request)).await;
         answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-    }
-
-    fn describe<'a>(&self, parts: &'a request::Parts) -> AuthRequest<'a> {
-        let mut request = AuthRequest::from_authorization(parts.headers.get_all(AUTHORIZATION))
-            .query(parts.uri.query())
-            .path(parts.uri.path())
-            .method(parts.method.as_str());
-        let (route, address) = (self.describe)(&parts.extensions);
-        if let Some(route) = route {
-            request = request.route(route);
-        }
-        if let Some(address) = address {
-            request = request.client_address(address);
-        }
-        if let Some(agent) = parts.headers.get(USER_AGENT) {
-            request = request.user_agent(agent);
-        }
-        if let Some(scope) = self.scope {
-            request = request.scope(scope);
-        }
-        request
-    }
-}
-
-fn refuse<R>(refusal: &AuthError) -> Response<TrackedBody<R>> {
-    let mut response = Response::new(TrackedBody { inner: None, access: None });
-    *response.status_mut() =
-        StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let challenge = refusal.www_authenticate().map(HeaderValue::try_from);
-    if let Some(Ok(challenge)) = challenge {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
-    if let Some(wait) = refusal.retry_after() {
-        response.headers_mut().insert(RETRY_AFTER, wait.as_secs().into());
-    }
-    response
-}
-
-fn declared_length(headers: &HeaderMap, body: &impl Body) -> Option<u64> {
-    let header = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    header.or(body.size_hint().exact())
-}
-
-pin_project_lite::pin_project! {
-    /// A response's body that tells the ticket what becomes of it. Empty for a refusal.
-    pub(crate) struct TrackedBody<R> {
-        #[pin]
-        inner: Option<R>,
-        access: Option<Access>,
-    }
-}
-
-impl<R: Body<Data = Bytes>> Body for TrackedBody<R> {
-    type Data = Bytes;
-    type Error = R::Error;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
-        let mut this = self.project();
-        let Some(mut inner) = this.inner.as_mut().as_pin_mut() else { return Poll::Ready(None) };
-        let frame = ready!(inner.as_mut().poll_frame(context));
-        if let Some(access) = this.access {
-            match &frame {
-                // Nothing can follow trailers, and servers ask for nothing more.
-                Some(Ok(frame)) if frame.is_trailers() => access.finish(),
-                Some(Ok(frame)) => {
-                    access.sent(frame.data_ref().map_or(0, |data| data.len() as u64));
-                }
-                Some(Err(_)) => access.fail(),
-                None => access.finish(),
-            }
-            // Servers do not ask again once a body says that it is at its end.
-            if inner.is_end_stream() {
-                access.finish();
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }

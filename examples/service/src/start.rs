@@ -1,0 +1,168 @@
+//! How an example starts, what it prints, and how it ends.
+
+use std::error::Error;
+use std::io::{ErrorKind, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use token_tracker::{Algorithm, Clock, JwtIssuer, JwtKey, NewToken, SystemClock, TokenTracker};
+
+use crate::api::Api;
+
+/// How long requests in flight may take once the service is told to end.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long a client may take to send the head of a request.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest body that is read, in bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// What an example's parts return.
+pub type Result<T, E = Box<dyn Error + Send + Sync>> = std::result::Result<T, E>;
+
+/// What there is before the first request: a port, a tracker, and who tells the service to end.
+#[derive(Debug)]
+pub struct Service {
+    /// Bound, listening on a loopback address, not blocking.
+    pub listener: TcpListener,
+    /// The tracker, open on the database.
+    pub tracker: TokenTracker,
+    /// What the routes answer.
+    pub api: Api,
+    /// `SIGINT` and `SIGTERM`.
+    pub stop: Stop,
+    /// How many threads are to serve, where the environment's `WORKERS` says so.
+    pub workers: Option<usize>,
+}
+
+/// Waits for the signal to end.
+#[derive(Debug)]
+pub struct Stop(Signals);
+
+impl Stop {
+    /// Does this once the service is told to end, on a thread of its own.
+    ///
+    /// # Errors
+    /// Where there is no thread to be had.
+    pub fn then(mut self, act: impl FnOnce() + Send + 'static) -> Result<()> {
+        let wait = move || {
+            self.0.forever().next();
+            act();
+        };
+        std::thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+        Ok(())
+    }
+}
+
+/// Runs an example from its start to its end. `serve` returns when the last request has been answered; what has been
+/// recorded by then is stored.
+pub fn run(name: &str, serve: impl FnOnce(Service) -> Result<()>) -> ExitCode {
+    match start(serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut message = format!("{name}: {error}");
+            let mut source = error.source();
+            while let Some(cause) = source {
+                message.push_str(&format!(": {cause}"));
+                source = cause.source();
+            }
+            let _ = writeln!(std::io::stderr(), "{message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(serve: impl FnOnce(Service) -> Result<()>) -> Result<()> {
+    let port = number_in("PORT")?.unwrap_or(3000);
+    let workers = number_in("WORKERS")?;
+    let database = PathBuf::from(std::env::var_os("TOKENS_DB").unwrap_or("tokens.db".into()));
+    // The port first: a service that cannot listen should not touch the database.
+    let listener = listen(port)?;
+    // Before anybody is told that the service is there, and may want to end it.
+    let stop = Stop(Signals::new([SIGINT, SIGTERM])?);
+    let issuer = JwtIssuer::named("https://example.com").key(signing_key(&database)?);
+    let tracker = TokenTracker::builder().jwt_issuer(issuer).open(&database)?;
+    announce(&tracker, listener.local_addr()?)?;
+    let api = Api::new(tracker.clone());
+    let served = serve(Service { listener, tracker: tracker.clone(), api, stop, workers });
+    tracker.close()?;
+    served
+}
+
+fn number_in<T: std::str::FromStr<Err: std::fmt::Display>>(variable: &str) -> Result<Option<T>> {
+    let Some(text) = std::env::var_os(variable) else { return Ok(None) };
+    let text = text.to_string_lossy();
+    let number = text
+        .parse()
+        .map_err(|error| format!("{variable}: {text:?} is no number that will do: {error}"))?;
+    Ok(Some(number))
+}
+
+fn listen(port: u16) -> Result<TcpListener> {
+    let listener = TcpListener::bind(("127.0.0.1", port)).map_err(|error| {
+        format!("cannot listen on port {port}: {error}; PORT names another, 0 takes a free one")
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Issues three tokens to try the service with, and says where it listens.
+fn announce(tracker: &TokenTracker, address: SocketAddr) -> Result<()> {
+    let started = SystemClock::new().now().unix_timestamp_nanos() / 1_000;
+    let issue = |new: NewToken| tracker.tokens().issue(new);
+    let demo = "demo@example.com";
+    let jwt = issue(NewToken::jwt(demo, format!("jwt {started}")))?;
+    let opaque = issue(NewToken::opaque(demo, format!("opaque {started}")))?;
+    let admin =
+        issue(NewToken::opaque("admin@example.com", format!("admin {started}")).scope("admin"))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "listening on http://{address}")?;
+    writeln!(out, "jwt: {}", jwt.secret.expose())?;
+    writeln!(out, "opaque: {}", opaque.secret.expose())?;
+    writeln!(out, "admin: {}", admin.secret.expose())?;
+    Ok(out.flush()?)
+}
+
+/// The key that signs JWTs: 32 random bytes beside the database, made at the first start, readable by
+/// their owner only.
+fn signing_key(database: &Path) -> Result<JwtKey> {
+    let path = beside(database, ".key");
+    if !path.exists() {
+        make_key(&path, &beside(database, &format!(".key.{}", std::process::id())))?;
+    }
+    let secret = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    if secret.len() != 32 {
+        return Err(format!("{} does not hold a key of 32 bytes", path.display()).into());
+    }
+    Ok(JwtKey::hmac(Algorithm::Hs256, &secret)?)
+}
+
+/// Writes a whole key under another name first: the key is there in full or not at all, and of two
+/// processes that start at once one wins.
+fn make_key(path: &Path, temporary: &Path) -> Result<()> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret)?;
+    let mut options = std::fs::OpenOptions::new();
+    std::os::unix::fs::OpenOptionsExt::mode(options.write(true).create_new(true), 0o600);
+    let mut file =
+        options.open(temporary).map_err(|error| format!("{}: {error}", temporary.display()))?;
+    file.write_all(&secret)?;
+    file.sync_all()?;
+    let linked = std::fs::hard_link(temporary, path);
+    std::fs::remove_file(temporary)?;
+    match linked {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut path = database.as_os_str().to_owned();
+    path.push(suffix);
+    PathBuf::from(path)
+}
