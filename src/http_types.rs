@@ -99,6 +99,14 @@ pin_project_lite::pin_project! {
     }
 }
 
+impl<B> TrackedBody<B> {
+    /// A body that nobody watches, for routes that want no token and share a type with those that do.
+    #[must_use]
+    pub fn untracked(body: B) -> Self {
+        Self { inner: Some(body), access: None }
+    }
+}
+
 impl<B: Body> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = B::Error;

@@ -1,7 +1,5 @@
 //! What the service does, route by route.
 
-use std::convert::Infallible;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
@@ -12,12 +10,9 @@ use axum::extract::{
 };
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
-use example_service::{Api, Call, Chunks, MAX_BODY, Reply, Route, blocking, pause};
-use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use http::header::{CONTENT_LENGTH, HeaderMap, TE, TRAILER};
+use example_service::{Api, Call, Chunks, Ending, MAX_BODY, Reply, Route, blocking, pause};
+use http::header::{CONTENT_LENGTH, HeaderMap, TRAILER};
 use http::{Extensions, HeaderName, HeaderValue, StatusCode};
-use http_body::Frame;
-use http_body_util::StreamBody;
 use token_tracker::{Identity, TokenTracker};
 
 use crate::layer::TrackLayer;
@@ -100,43 +95,32 @@ fn response(reply: Reply) -> Response {
     response
 }
 
-/// The chunks one after the other, and, for who can take them, how many they were as a trailer field.
+/// The chunks one after the other, and, for who can take it, how many they were as a trailer field.
 async fn stream_chunks(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let chunks = match Chunks::of(query.as_deref()) {
         Ok(chunks) => chunks,
         Err(refusal) => return response(refusal),
     };
-    if headers.get(TE).is_none_or(|te| te != "trailers") {
-        return Body::from_stream(stream_of(chunks)).into_response();
+    let ending = Ending::for_client(&headers);
+    let mut response = Body::new(chunks.body(ending)).into_response();
+    if ending == Ending::Trailers {
+        response.headers_mut().insert(TRAILER, HeaderValue::from_static("chunks"));
     }
-    let mut fields = HeaderMap::new();
-    fields.insert("chunks", chunks.count.into());
-    let data = stream_of(chunks).map_ok(Frame::data);
-    let frames = data.chain(stream::once(async { Ok(Frame::trailers(fields)) }));
-    ([(TRAILER, "chunks")], Body::new(StreamBody::new(frames))).into_response()
-}
-
-fn stream_of(chunks: Chunks) -> impl Stream<Item = Result<Bytes, Infallible>> {
-    stream::unfold(0, move |number| async move {
-        tokio::time::sleep(chunks.pause_before(number)).await;
-        Some((Ok(chunks.get(number)?.into()), number + 1))
-    })
+    response
 }
 
 async fn stream_known(RawQuery(query): RawQuery) -> Response {
     match Chunks::of(query.as_deref()) {
         Ok(chunks) => {
             let length = [(CONTENT_LENGTH, chunks.length())];
-            (length, Body::from_stream(stream_of(chunks))).into_response()
+            (length, Body::new(chunks.body(Ending::Nothing))).into_response()
         }
         Err(refusal) => response(refusal),
     }
 }
 
 async fn stream_fail() -> Body {
-    let failure = stream::once(async { Err(io::Error::other("asked to fail")) });
-    let chunks = stream_of(Chunks::FAILING).map_err(|never| match never {});
-    Body::from_stream(chunks.chain(failure))
+    Body::new(Chunks::FAILING.body(Ending::Failure))
 }
 
 async fn slow(RawQuery(query): RawQuery) -> Response {

@@ -4,6 +4,8 @@
 mod api;
 mod chunks;
 #[cfg(feature = "hyper")]
+mod frames;
+#[cfg(feature = "hyper")]
 mod hyper_server;
 mod query;
 mod reply;
@@ -14,6 +16,8 @@ mod tokens;
 // The public interface is:
 pub use api::{Api, Call};
 pub use chunks::{Chunks, pause};
+#[cfg(feature = "hyper")]
+pub use frames::Ending;
 #[cfg(feature = "hyper")]
 pub use hyper_server::{blocking, serve};
 pub use reply::Reply;
