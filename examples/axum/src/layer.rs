@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use http::{Extensions, Request, Response, request};
+use http::{Request, Response, request};
 use http_body::Body;
 use token_tracker::{Access, AuthError, AuthRequest, TokenTracker, TrackedBody};
 use tower_layer::Layer;
@@ -16,10 +16,17 @@ use tower_service::Service;
 #[derive(Clone)]
 pub(crate) struct TrackLayer {
     pub(crate) tracker: TokenTracker,
-    /// The scope that every request needs.
-    pub(crate) scope: Option<&'static str>,
-    /// The route template and the peer's address, as the framework knows them.
-    pub(crate) describe: fn(&Extensions) -> (Option<&str>, Option<IpAddr>),
+    pub(crate) describe: fn(&request::Parts) -> Known<'_>,
+}
+
+/// What only the framework knows of a request.
+pub(crate) struct Known<'a> {
+    /// The route template, where one matched.
+    pub(crate) route: Option<&'a str>,
+    /// Who is at the other end of the connection.
+    pub(crate) peer: Option<IpAddr>,
+    /// The scope that the request needs.
+    pub(crate) scope: Option<&'a str>,
 }
 
 impl<S> Layer<S> for TrackLayer {
@@ -79,9 +86,8 @@ where
 impl TrackLayer {
     /// From memory where that will do, else on a thread that may block.
     async fn authenticate(&self, parts: &request::Parts) -> Result<Access, AuthError> {
-        let (route, peer) = (self.describe)(&parts.extensions);
-        let request =
-            AuthRequest::from_parts(parts).route(route).client_address(peer).scope(self.scope);
+        let Known { route, peer, scope } = (self.describe)(parts);
+        let request = AuthRequest::from_parts(parts).route(route).client_address(peer).scope(scope);
         if let Some(answer) = self.tracker.authenticate_cached(&request) {
             return answer;
         }

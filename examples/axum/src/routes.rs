@@ -1,6 +1,6 @@
 //! What the service does, route by route.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -12,15 +12,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use example_service::{Api, Call, Chunks, Ending, MAX_BODY, Reply, Route, blocking, pause};
 use http::header::{CONTENT_LENGTH, HeaderMap, TRAILER};
-use http::{Extensions, HeaderName, HeaderValue, StatusCode};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, StatusCode};
 use token_tracker::{Identity, TokenTracker};
 
-use crate::layer::TrackLayer;
+use crate::layer::{Known, TrackLayer};
 
 /// The service: `/healthz` for anybody, everything else for whoever has a token.
 pub(crate) fn router(tracker: TokenTracker, api: Api) -> Router {
-    let track = TrackLayer { tracker, scope: None, describe };
-    let for_admins = TrackLayer { scope: Some("admin"), ..track.clone() };
+    let track = TrackLayer { tracker, describe };
+    let for_admins = TrackLayer { describe: describe_admin, ..track.clone() };
     let on = |route| move |State(api): State<Api>, Input(call)| answer(api, route, call);
     let admin = Router::new()
         .route("/admin/health", get(on(Route::Health)))
@@ -53,10 +54,14 @@ pub(crate) fn router(tracker: TokenTracker, api: Api) -> Router {
 }
 
 /// What axum knows of a request: the template that matched, and who is at the other end.
-fn describe(extensions: &Extensions) -> (Option<&str>, Option<IpAddr>) {
-    let route = extensions.get::<MatchedPath>().map(MatchedPath::as_str);
-    let peer = extensions.get::<ConnectInfo<SocketAddr>>();
-    (route, peer.map(|ConnectInfo(address)| address.ip()))
+fn describe(request: &Parts) -> Known<'_> {
+    let route = request.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+    let peer = request.extensions.get::<ConnectInfo<SocketAddr>>();
+    Known { route, peer: peer.map(|ConnectInfo(address)| address.ip()), scope: None }
+}
+
+fn describe_admin(request: &Parts) -> Known<'_> {
+    Known { scope: Some("admin"), ..describe(request) }
 }
 
 /// A request, as the answers need it.

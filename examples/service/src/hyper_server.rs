@@ -44,7 +44,11 @@ where
     served
 }
 
-fn runtime(workers: Option<usize>) -> Result<Runtime> {
+/// A runtime with so many threads; as many as there are cores unless said.
+///
+/// # Errors
+/// Where there are no threads to be had.
+pub fn runtime(workers: Option<usize>) -> Result<Runtime> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     if let Some(workers) = workers {
         builder.worker_threads(workers.max(1));

@@ -19,7 +19,7 @@ pub use chunks::{Chunks, pause};
 #[cfg(feature = "hyper")]
 pub use frames::Ending;
 #[cfg(feature = "hyper")]
-pub use hyper_server::{blocking, serve};
+pub use hyper_server::{blocking, runtime, serve};
 pub use reply::Reply;
 pub use routes::Route;
 pub use start::{DRAIN, HEAD_TIMEOUT, MAX_BODY, Result, Service, Stop, run};
