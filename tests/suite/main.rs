@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on says so")]
 
 mod accounts;
+mod adapters;
 mod architecture;
 mod audit;
 mod backups;
