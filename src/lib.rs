@@ -129,6 +129,7 @@ mod events;
 mod follow;
 mod follower;
 mod grpc;
+mod header_fields;
 mod health;
 #[cfg(feature = "http")]
 mod http_types;
