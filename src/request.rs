@@ -155,7 +155,8 @@ impl<'a> AuthRequest<'a> {
         self
     }
 
-    /// The client's address as the adapter knows it, not as a header claims (`client.address`).
+    /// The client's address as the adapter knows it, not as a header claims (`client.address`). Behind a proxy,
+    /// [`TrustedProxies`](crate::TrustedProxies) tells it.
     #[must_use]
     pub fn client_address(mut self, address: IpAddr) -> Self {
         self.facts.client_address = Some(address);
@@ -240,7 +241,7 @@ fn bearer_token(value: &[u8]) -> Result<&str, DenialReason> {
 }
 
 /// Without the optional white space around it: spaces and tabs, nothing else (RFC 9110 §5.6.3).
-fn trimmed(text: &[u8]) -> &[u8] {
+pub(crate) fn trimmed(text: &[u8]) -> &[u8] {
     let visible = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let start = text.iter().position(visible).unwrap_or(text.len());
     let end = text.iter().rposition(visible).map_or(start, |at| at + 1);
