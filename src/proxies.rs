@@ -275,17 +275,18 @@ fn ends_with_escape(text: &[u8]) -> bool {
 }
 
 /// The value of the one parameter `for` of a `forwarded-element` (RFC 7239 §4), all of which has to keep to the grammar:
-/// `[ forwarded-pair ] *( ";" [ forwarded-pair ] )`.
+/// `[ forwarded-pair ] *( ";" [ forwarded-pair ] )`, a pair being `token "=" value`.
 fn for_of(element: &[u8]) -> Option<Cow<'_, [u8]>> {
     let mut node = None;
     let mut rest = element;
     loop {
         if !matches!(rest.first(), None | Some(b';')) {
-            let (name, value, after) = pair(rest)?;
+            let name = token(&mut rest)?;
+            rest = rest.strip_prefix(b"=")?;
+            let value = value(&mut rest)?;
             if name.eq_ignore_ascii_case(b"for") && node.replace(value).is_some() {
                 return None;
             }
-            rest = after;
         }
         match rest.split_first() {
             None => return node,
@@ -295,29 +296,31 @@ fn for_of(element: &[u8]) -> Option<Cow<'_, [u8]>> {
     }
 }
 
-/// `token "=" ( token / quoted-string )`, and what is behind it.
-fn pair(text: &[u8]) -> Option<(&[u8], Cow<'_, [u8]>, &[u8])> {
-    let (name, rest) = token(text)?;
-    let rest = rest.strip_prefix(b"=")?;
-    let (value, rest) = match rest.strip_prefix(b"\"") {
-        Some(content) => quoted(content)?,
-        None => token(rest).map(|(value, rest)| (Cow::Borrowed(value), rest))?,
-    };
-    Some((name, value, rest))
+/// Takes a `token / quoted-string` off the text.
+fn value<'a>(rest: &mut &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    match rest.strip_prefix(b"\"") {
+        Some(content) => {
+            *rest = content;
+            quoted(rest)
+        }
+        None => token(rest).map(Cow::Borrowed),
+    }
 }
 
-/// A `token` (RFC 9110 §5.6.2), and what is behind it.
-fn token(text: &[u8]) -> Option<(&[u8], &[u8])> {
+/// Takes a `token` off the text (RFC 9110 §5.6.2).
+fn token<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let is_tchar = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    let end = text.iter().position(|byte| !is_tchar(byte)).unwrap_or(text.len());
-    (end > 0).then(|| text.split_at(end))
+    let end = rest.iter().position(|byte| !is_tchar(byte)).unwrap_or(rest.len());
+    let (token, after) = rest.split_at(end);
+    *rest = after;
+    Some(token).filter(|token| !token.is_empty())
 }
 
-/// The content of a `quoted-string` (RFC 9110 §5.6.4) whose opening quote was read, and what is behind its closing one.
-fn quoted(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
-    let end = text.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
-    let mut content = Cow::Borrowed(&text[..end]);
-    let mut bytes = text[end..].iter();
+/// Takes what follows the opening quote of a `quoted-string` off the text, and the closing one (RFC 9110 §5.6.4).
+fn quoted<'a>(rest: &mut &'a [u8]) -> Option<Cow<'a, [u8]>> {
+    let end = rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+    let mut content = Cow::Borrowed(&rest[..end]);
+    let mut bytes = rest[end..].iter();
     loop {
         match bytes.next()? {
             b'"' => break,
@@ -325,8 +328,9 @@ fn quoted(text: &[u8]) -> Option<(Cow<'_, [u8]>, &[u8])> {
             byte => content.to_mut().push(*byte),
         }
     }
+    *rest = bytes.as_slice();
     let is_text = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
-    content.iter().all(is_text).then(|| (content, bytes.as_slice()))
+    Some(content).filter(|content| content.iter().all(is_text))
 }
 
 /// The address of a `node` (RFC 7239 §6): with brackets if it is of IPv6, and a port or an obfuscated one behind it.
