@@ -251,8 +251,8 @@ impl<'a, V: AsRef<[u8]>> Iterator for Elements<'a, V> {
 
 /// The last comma outside of quoted strings, found from the right end alone: read from the left, a quote that a client
 /// leaves open would make the elements behind it, a proxy's, the content of his string. An element that keeps to the
-/// grammar is found whole, whatever stands before it: a string that ends in it begins in it, after a `=`, and the quotes
-/// inside have an odd number of backslashes before them.
+/// grammar is found whole, whatever stands before it: a string that ends in it begins in it, at a quote behind `=`, and
+/// each quote inside is behind a backslash.
 fn last_unquoted_comma(field: &[u8]) -> Option<usize> {
     let mut rest = field;
     let mut is_quoted = false;
@@ -263,15 +263,10 @@ fn last_unquoted_comma(field: &[u8]) -> Option<usize> {
         if byte == b',' && !is_quoted {
             return Some(at);
         }
-        if byte == b'"' && !(is_quoted && ends_with_escape(rest)) {
+        if byte == b'"' && !(is_quoted && rest.ends_with(b"\\")) {
             is_quoted = !is_quoted;
         }
     }
-}
-
-/// Whether a backslash at the end escapes what comes next, and is not escaped itself.
-fn ends_with_escape(text: &[u8]) -> bool {
-    text.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
 /// The value of the one parameter `for` of a `forwarded-element` (RFC 7239 §4), all of which has to keep to the grammar:
