@@ -8,8 +8,8 @@ set -eu
 seconds=${1:?usage: fuzz/run.sh SECONDS [TARGET...]}
 shift
 [ $# -gt 0 ] || set -- \
-    authorization_header db_file jwk_load jwt_authenticate jwt_structured opaque_token state_machine \
-    usage_record
+    authorization_header db_file forwarding_header jwk_load jwt_authenticate jwt_structured opaque_token \
+    state_machine usage_record
 cd "$(dirname "$0")"
 
 longest() {
@@ -18,7 +18,7 @@ longest() {
         jwk_load) echo 2048 ;;
         jwt_structured | state_machine | usage_record) echo 1024 ;;
         authorization_header | db_file) echo 512 ;;
-        opaque_token) echo 256 ;;
+        forwarding_header | opaque_token) echo 256 ;;
         *) echo "no such target: $1" >&2; exit 2 ;;
     esac
 }

@@ -200,6 +200,7 @@ impl<'a> AuthRequest<'a> {
 
     /// The client's address as the adapter knows it, not as a header claims (`client.address`); `None` where there is
     /// none, or none that can be believed: a token that is limited to networks is then refused.
+    /// Behind a proxy, [`TrustedProxies`](crate::TrustedProxies) tells it.
     #[must_use]
     pub fn client_address(mut self, address: impl Into<Option<IpAddr>>) -> Self {
         self.facts.client_address = address.into();
@@ -284,7 +285,7 @@ fn bearer_token(value: &[u8]) -> Result<&str, DenialReason> {
 }
 
 /// Without the optional white space around it: spaces and tabs, nothing else (RFC 9110 §5.6.3).
-fn trimmed(text: &[u8]) -> &[u8] {
+pub(crate) fn trimmed(text: &[u8]) -> &[u8] {
     let visible = |byte: &u8| !matches!(byte, b' ' | b'\t');
     let start = text.iter().position(visible).unwrap_or(text.len());
     let end = text.iter().rposition(visible).map_or(start, |at| at + 1);

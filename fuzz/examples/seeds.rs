@@ -46,6 +46,22 @@ const HEADERS: [(&str, &[u8]); 24] = [
     ("twice", b"\xffBearer \x01\xffBearer \x01"),
 ];
 
+/// 0 for `Forwarded` or 1 for `X-Forwarded-For`, then fields that begin with `0xff`.
+const FORWARDED: [(&str, &[u8]); 12] = [
+    ("custom", b"\x01\xff6.6.6.6\xff6.6.6.6, 192.0.2.7:80,10.0.0.2"),
+    ("custom_v6", b"\x01\xff2001:db8::1 , [2001:db8::1]:80, ::ffff:10.0.0.2"),
+    ("custom_unknown", b"\x01\xff192.0.2.7, unknown"),
+    ("duplicate", b"\x00\xfffor=192.0.2.7;FOR=192.0.2.7"),
+    ("escapes", b"\x00\xfffor=6.6.6.6,x=\"\\\\\\\",\";for=\"192\\.0.2.7\""),
+    ("forwarded", b"\x00\xfffor=6.6.6.6\xfffor=192.0.2.7;proto=http;by=_x, for=10.0.0.2"),
+    ("forwarded_v6", b"\x00\xfffor=\"[2001:db8::1]:_x\",for=\"[::ffff:10.0.0.2]\""),
+    ("hidden", b"\x00\xfffor=192.0.2.7, for=_hidden, for=10.0.0.2"),
+    ("many", b"\x01\xff,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,,10.0.0.2"),
+    ("no_element", b"\x00\xff;;for=10.0.0.2;, \t,for=10.0.0.2"),
+    ("no_field", b"\x00"),
+    ("unclosed", b"\x00\xfffor=\"unclosed, for=6.6.6.6\xffx=\"\\, for=10.0.0.2"),
+];
+
 /// Cells of a database that hold what the library never writes: table and column by their numbers in
 /// `src/damage.rs`, the row, and the value.
 const CELLS: [(&str, &[(u8, u8, u8, i64)]); 16] = [
@@ -77,6 +93,9 @@ fn main() -> Result<()> {
     }
     for (name, input) in HEADERS {
         write(&corpus.join("authorization_header"), name, input)?;
+    }
+    for (name, input) in FORWARDED {
+        write(&corpus.join("forwarding_header"), name, input)?;
     }
     for (name, cells) in CELLS {
         write(&corpus.join("db_file"), name, &cells.iter().flat_map(cell).collect::<Vec<u8>>())?;

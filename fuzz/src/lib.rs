@@ -8,6 +8,7 @@ pub mod challenge;
 pub mod damage;
 pub mod date;
 pub mod file_trial;
+pub mod forwarding;
 pub mod good_file;
 pub mod json;
 pub mod jwk;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const ORDER: &[&str] = &[
     "error", "objects", "progress", "bounds", "scope", "clock", "timestamp", "clock_watch", "id_hash", "varint", "remote", "sync", "texts", "secret", "part_file", "network", "grpc", "address", "quota", "restrictions", "token", "audit", "reason",
     "late_use", "credential", "record", "sketch", "clients", "tally", "thinning", "query", "answer", "lines", "introspection", "path_filter", "durability", "health", "events", "telemetry",
-    "opaque", "jwt", "live", "meter", "identity", "header_fields", "request", "presence", "store", "cache", "policy", "throttle", "limiter", "queue",
+    "opaque", "jwt", "live", "meter", "identity", "header_fields", "request", "proxies", "presence", "store", "cache", "policy", "throttle", "limiter", "queue",
     "upkeep", "vitals", "checkpoints", "writer", "follower", "receipt", "ticket", "access", "denial", "refusal", "http_types", "usage", "engine", "follow",
     "tokens", "stats", "builder", "tracker",
 ];

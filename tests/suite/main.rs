@@ -33,6 +33,7 @@ mod metrics;
 mod opening;
 mod privacy;
 mod processes;
+mod proxies;
 mod quotas;
 mod records;
 mod refusals;
