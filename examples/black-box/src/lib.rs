@@ -4,17 +4,10 @@
 //! what it recorded is read through its own routes. An example's integration test is one line:
 //!
 //! ```ignore
-//! example_black_box::suite!(env!("CARGO_BIN_EXE_example-axum"));
+//! example_black_box::suite!("axum", env!("CARGO_BIN_EXE_example-axum"));
 //! ```
 //!
-//! A stack that cannot do what the others do says where, here and in its README:
-//!
-//! ```ignore
-//! example_black_box::suite!(
-//!     env!("CARGO_BIN_EXE_example-rocket"),
-//!     example_black_box::Exceptions { never_cancels_handlers: true, ..Default::default() }
-//! );
-//! ```
+//! Where a stack cannot do what the others do, it has a row in the table of [`Exception`]s, and its README says so.
 
 #![allow(
     clippy::panic,
@@ -27,6 +20,7 @@
 
 mod api;
 mod client;
+mod exceptions;
 mod judge;
 mod moment;
 mod process;
@@ -36,6 +30,7 @@ mod wait;
 mod watch;
 
 // The public interface is:
+pub use exceptions::Exception;
 pub use judge::admin::{
     bad_request_for_a_token_is_the_clients_error, issued_admin_token_can_administer,
     list_of_tokens_holds_no_secret, name_is_unique_for_one_owner_only,
@@ -93,4 +88,4 @@ pub use judge::usage::{
     bounds_of_days_and_limit_are_kept, burst_is_counted_to_the_last_record,
     summary_adds_up_with_what_was_sent, summary_of_a_new_token_is_of_nothing,
 };
-pub use suite::{Exceptions, Stack};
+pub use suite::Stack;

@@ -1,44 +1,43 @@
 //! What is judged, and the macro that turns the judgement into tests.
 
+use crate::exceptions::{Exception, Row};
 use crate::service::{Home, Service};
 
 /// A binary under judgement.
 #[derive(Clone, Copy, Debug)]
 pub struct Stack {
     /// The path of the adapter example's binary.
-    pub binary: &'static str,
-    /// Where it may differ, as its README says.
-    pub exceptions: Exceptions,
-}
-
-/// Where a stack cannot do what the others do; all `false` by default. What is claimed is expected: a flag that is
-/// no longer needed fails.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Exceptions {
-    /// It turns HEAD into GET before the middleware sees it, so that GET is recorded.
-    pub head_becomes_get: bool,
-    /// It never cancels a handler: what a client left before the head is recorded complete when it ends.
-    pub never_cancels_handlers: bool,
-    /// It does not notice that a client left in the middle of a stream: success is recorded when the stream ends.
-    pub sees_no_disconnect: bool,
+    pub(crate) binary: &'static str,
+    row: &'static Row,
 }
 
 impl Stack {
+    /// The example of this name, with this binary.
+    ///
+    /// # Panics
+    /// Where the table of exceptions has no row of this name.
+    #[must_use]
+    pub fn named(name: &str, binary: &'static str) -> Self {
+        Self { binary, row: Row::of(name) }
+    }
+
+    /// Whether this is expected of it.
+    pub(crate) fn has(&self, exception: Exception) -> bool {
+        self.row.has(exception)
+    }
+
     /// Starts it on a database of its own.
     pub(crate) fn start(&self) -> Service {
         Service::start(self.binary, &Home::fresh())
     }
 }
 
-/// Makes one test of every judgement for the binary of this path, as in
-/// `suite!(env!("CARGO_BIN_EXE_example-axum"))`; the [`Exceptions`] of the stack may follow the path.
+/// Makes one test of every judgement for the example of this name and the path of its binary, as in
+/// `suite!("axum", env!("CARGO_BIN_EXE_example-axum"))`.
 #[macro_export]
 macro_rules! suite {
-    ($binary:expr $(,)?) => {
-        $crate::suite!($binary, $crate::Exceptions::default());
-    };
-    ($binary:expr, $exceptions:expr $(,)?) => {
-        $crate::suite! { @tests $binary, $exceptions,
+    ($name:expr, $binary:expr $(,)?) => {
+        $crate::tests_of! { $name, $binary,
             service_prints_where_it_listens_and_three_tokens
             health_check_wants_no_token_and_is_never_recorded
             port_in_use_ends_the_service_with_a_message
@@ -99,12 +98,17 @@ macro_rules! suite {
             request_without_a_user_agent_is_recorded
         }
     };
-    (@tests $binary:expr, $exceptions:expr, $($name:ident)*) => {
+}
+
+/// One test a judgement.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests_of {
+    ($name:expr, $binary:expr, $($judgement:ident)*) => {
         $(
             #[test]
-            fn $name() {
-                let (binary, exceptions) = ($binary, $exceptions);
-                $crate::$name(&$crate::Stack { binary, exceptions });
+            fn $judgement() {
+                $crate::$judgement(&$crate::Stack::named($name, $binary));
             }
         )*
     };
@@ -128,6 +132,7 @@ mod tests {
             include_str!("judge/restart.rs"),
             include_str!("judge/restrictions.rs"),
             include_str!("judge/start.rs"),
+            include_str!("judge/storage.rs"),
             include_str!("judge/usage.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());
