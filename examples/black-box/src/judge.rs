@@ -3,12 +3,15 @@
 pub(crate) mod admin;
 pub(crate) mod bad_input;
 pub(crate) mod bodies;
+pub(crate) mod bodies_in;
 pub(crate) mod end_of_life;
 pub(crate) mod identity;
+pub(crate) mod odd_requests;
 pub(crate) mod records;
 pub(crate) mod refusals;
 pub(crate) mod restart;
 pub(crate) mod restrictions;
+pub(crate) mod slow;
 pub(crate) mod start;
 pub(crate) mod storage;
 pub(crate) mod usage;

@@ -48,6 +48,10 @@ pub use judge::bodies::{
     head_request_is_settled_at_its_head, panic_is_a_server_error_and_the_service_goes_on,
     stream_is_recorded_to_its_last_byte, stream_of_known_length_is_settled_at_its_last_byte,
 };
+pub use judge::bodies_in::{
+    body_in_garbled_chunks_is_refused, body_longer_than_declared_is_one_request,
+    body_shorter_than_declared_is_no_success, request_of_two_lengths_smuggles_nothing,
+};
 pub use judge::end_of_life::{
     dead_token_reaches_no_handler, expired_token_is_refused_with_its_own_reason,
     name_of_a_revoked_token_is_free_again, revoked_token_is_refused_by_its_next_request,
@@ -56,6 +60,11 @@ pub use judge::end_of_life::{
 pub use judge::identity::{
     identity_of_issued_tokens_is_told, identity_of_printed_tokens_is_told,
     last_use_is_null_before_the_first_request_and_a_time_after, token_without_scopes_has_none,
+};
+pub use judge::odd_requests::{
+    absolute_target_is_recorded_under_its_route, many_header_fields_are_served_or_refused,
+    options_of_the_whole_server_are_recorded_under_no_route,
+    unusual_method_is_refused_and_never_taken_for_another,
 };
 pub use judge::records::{
     items_are_recorded_once_as_answered, own_records_are_newest_first_and_limited,
@@ -76,6 +85,7 @@ pub use judge::restrictions::{
     token_of_another_network_is_denied_and_recorded,
     token_over_its_quota_is_told_when_to_come_back,
 };
+pub use judge::slow::{slow_heads_are_cut_off, slow_heads_hold_up_nobody};
 pub use judge::start::{
     file_that_is_no_database_is_left_alone, health_check_wants_no_token_and_is_never_recorded,
     port_in_use_ends_the_service_with_a_message, service_prints_where_it_listens_and_three_tokens,

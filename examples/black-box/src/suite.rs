@@ -96,6 +96,16 @@ macro_rules! suite {
             odd_path_is_no_server_error
             long_user_agent_is_recorded
             request_without_a_user_agent_is_recorded
+            body_longer_than_declared_is_one_request
+            body_shorter_than_declared_is_no_success
+            body_in_garbled_chunks_is_refused
+            request_of_two_lengths_smuggles_nothing
+            unusual_method_is_refused_and_never_taken_for_another
+            absolute_target_is_recorded_under_its_route
+            options_of_the_whole_server_are_recorded_under_no_route
+            many_header_fields_are_served_or_refused
+            slow_heads_hold_up_nobody
+            slow_heads_are_cut_off
         }
     };
 }
@@ -125,12 +135,15 @@ mod tests {
             include_str!("judge/admin.rs"),
             include_str!("judge/bad_input.rs"),
             include_str!("judge/bodies.rs"),
+            include_str!("judge/bodies_in.rs"),
             include_str!("judge/end_of_life.rs"),
             include_str!("judge/identity.rs"),
+            include_str!("judge/odd_requests.rs"),
             include_str!("judge/records.rs"),
             include_str!("judge/refusals.rs"),
             include_str!("judge/restart.rs"),
             include_str!("judge/restrictions.rs"),
+            include_str!("judge/slow.rs"),
             include_str!("judge/start.rs"),
             include_str!("judge/storage.rs"),
             include_str!("judge/usage.rs"),

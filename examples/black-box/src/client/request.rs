@@ -8,7 +8,7 @@ pub(crate) const AGENT: &str = "black-box/1.0 (suite)";
 /// One request; header values are bytes, so that they can be wrong.
 #[derive(Clone)]
 pub(crate) struct Request {
-    method: &'static str,
+    method: String,
     target: String,
     headers: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
@@ -31,8 +31,10 @@ impl Request {
         Self::new("DELETE", target)
     }
 
-    fn new(method: &'static str, target: impl Into<String>) -> Self {
-        Self { method, target: target.into(), headers: Vec::new(), body: Vec::new() }
+    /// One with any method.
+    pub(crate) fn new(method: impl Into<String>, target: impl Into<String>) -> Self {
+        let (method, target) = (method.into(), target.into());
+        Self { method, target, headers: Vec::new(), body: Vec::new() }
     }
 
     /// Adds a bearer token.
@@ -63,8 +65,8 @@ impl Request {
 
     /// Method and target, shortened, for a message.
     pub(crate) fn line(&self) -> String {
-        let target: String = self.target.chars().take(120).collect();
-        format!("{} {target}", self.method)
+        let start = |text: &str| text.chars().take(120).collect::<String>();
+        format!("{} {}", start(&self.method), start(&self.target))
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
