@@ -87,9 +87,11 @@ pub use judge::restrictions::{
 };
 pub use judge::slow::{slow_heads_are_cut_off, slow_heads_hold_up_nobody};
 pub use judge::start::{
+    directory_in_place_of_the_database_is_named, file_of_a_newer_schema_is_left_alone,
     file_that_is_no_database_is_left_alone, health_check_wants_no_token_and_is_never_recorded,
-    port_in_use_ends_the_service_with_a_message, service_prints_where_it_listens_and_three_tokens,
-    silent_connections_do_not_block_others,
+    locked_database_is_waited_for_or_named, port_in_use_ends_the_service_with_a_message,
+    port_that_is_no_number_is_named, service_prints_where_it_listens_and_three_tokens,
+    signing_key_that_is_cut_short_is_named, silent_connections_do_not_block_others,
 };
 pub use judge::storage::{
     storage_fault_during_authentication_is_503, storage_fault_during_recording_fails_no_request,

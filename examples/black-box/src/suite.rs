@@ -43,6 +43,11 @@ macro_rules! suite {
             port_in_use_ends_the_service_with_a_message
             file_that_is_no_database_is_left_alone
             silent_connections_do_not_block_others
+            file_of_a_newer_schema_is_left_alone
+            locked_database_is_waited_for_or_named
+            directory_in_place_of_the_database_is_named
+            port_that_is_no_number_is_named
+            signing_key_that_is_cut_short_is_named
             request_without_a_token_is_challenged_without_an_error
             bad_tokens_are_invalid_strangers_without_a_record
             scheme_is_case_insensitive
