@@ -13,6 +13,8 @@ pub enum Exception {
     HeadBecomesGet,
     /// It waits for the end of a head for as long as the client likes.
     HeadsMayBeSlow,
+    /// It puts no trailers behind a stream, whatever is asked for.
+    NoTrailers,
     /// It does not say that it is `PORT` that is wrong where it is.
     PortGoesUnnamed,
 }
@@ -26,16 +28,18 @@ impl Exception {
             Self::HandlersRunOn => "recorded complete when the handler ends",
             Self::HeadBecomesGet => "HEAD is recorded as GET",
             Self::HeadsMayBeSlow => "no limit to how long a head may take",
+            Self::NoTrailers => "sends no trailers",
             Self::PortGoesUnnamed => "does not name `PORT`",
         }
     }
 
     #[cfg(test)]
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::DisconnectsMayGoUnseen,
         Self::HandlersRunOn,
         Self::HeadBecomesGet,
         Self::HeadsMayBeSlow,
+        Self::NoTrailers,
         Self::PortGoesUnnamed,
     ];
 }
@@ -57,7 +61,7 @@ const TABLE: [Row; 6] = [
     Row {
         stack: "axum",
         documented: &[],
-        not_yet: &[Exception::HeadsMayBeSlow, Exception::PortGoesUnnamed],
+        not_yet: &[Exception::HeadsMayBeSlow, Exception::NoTrailers, Exception::PortGoesUnnamed],
     },
     Row { stack: "hyper", documented: &[], not_yet: &[] },
     Row { stack: "poem", documented: &[Exception::HandlersRunOn], not_yet: &[] },

@@ -5,6 +5,7 @@ pub(crate) mod bad_input;
 pub(crate) mod bodies;
 pub(crate) mod bodies_in;
 pub(crate) mod end_of_life;
+pub(crate) mod http2;
 pub(crate) mod identity;
 pub(crate) mod odd_requests;
 pub(crate) mod records;

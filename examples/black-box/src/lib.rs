@@ -21,6 +21,7 @@
 mod api;
 mod client;
 mod exceptions;
+mod http2;
 mod judge;
 mod moment;
 mod process;
@@ -56,6 +57,13 @@ pub use judge::end_of_life::{
     dead_token_reaches_no_handler, expired_token_is_refused_with_its_own_reason,
     name_of_a_revoked_token_is_free_again, revoked_token_is_refused_by_its_next_request,
     revoked_token_is_refused_under_load,
+};
+pub use judge::http2::{
+    chunked_stream_is_recorded_at_its_trailers,
+    http2_connection_that_is_dropped_leaves_each_stream_unfinished,
+    http2_refusal_has_its_challenge, http2_requests_are_recorded_once_as_answered,
+    http2_stream_is_recorded_at_its_trailers, http2_stream_reset_before_its_head_is_unfinished,
+    http2_stream_reset_in_its_middle_is_unfinished, http2_streams_at_once_are_recorded_one_each,
 };
 pub use judge::identity::{
     identity_of_issued_tokens_is_told, identity_of_printed_tokens_is_told,

@@ -115,6 +115,23 @@ macro_rules! suite {
     };
 }
 
+/// As [`suite!`](crate::suite), of what only a stack that speaks HTTP/2 (without TLS, by prior knowledge) can do.
+#[macro_export]
+macro_rules! suite_http2 {
+    ($name:expr, $binary:expr $(,)?) => {
+        $crate::tests_of! { $name, $binary,
+            http2_requests_are_recorded_once_as_answered
+            http2_refusal_has_its_challenge
+            http2_stream_reset_in_its_middle_is_unfinished
+            http2_stream_reset_before_its_head_is_unfinished
+            http2_streams_at_once_are_recorded_one_each
+            http2_connection_that_is_dropped_leaves_each_stream_unfinished
+            http2_stream_is_recorded_at_its_trailers
+            chunked_stream_is_recorded_at_its_trailers
+        }
+    };
+}
+
 /// One test a judgement.
 #[doc(hidden)]
 #[macro_export]
@@ -142,6 +159,7 @@ mod tests {
             include_str!("judge/bodies.rs"),
             include_str!("judge/bodies_in.rs"),
             include_str!("judge/end_of_life.rs"),
+            include_str!("judge/http2.rs"),
             include_str!("judge/identity.rs"),
             include_str!("judge/odd_requests.rs"),
             include_str!("judge/records.rs"),

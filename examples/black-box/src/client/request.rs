@@ -1,5 +1,6 @@
 //! A request as bytes, with nothing in it that was not asked for.
 
+use bytes::Bytes;
 use serde_json::Value;
 
 /// The user agent of every request that does not bring its own.
@@ -67,6 +68,20 @@ impl Request {
     pub(crate) fn line(&self) -> String {
         let start = |text: &str| text.chars().take(120).collect::<String>();
         format!("{} {}", start(&self.method), start(&self.target))
+    }
+
+    /// The same as HTTP/2 has it.
+    pub(crate) fn to_http2(&self) -> http::Request<Bytes> {
+        let uri = format!("http://127.0.0.1{}", self.target);
+        let mut request = http::Request::builder().method(self.method.as_str()).uri(uri);
+        if !self.has("User-Agent") {
+            request = request.header("User-Agent", AGENT);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value.as_slice());
+        }
+        let body = Bytes::from(self.body.clone());
+        request.body(body).unwrap_or_else(|error| panic!("{}: {error}", self.line()))
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {
