@@ -147,14 +147,16 @@ pub(crate) async fn send(
     Ok((answer, sending))
 }
 
-async fn begin(
+/// The head, and the body that begins behind it.
+pub(crate) async fn begin(
     answer: impl Future<Output = Result<http::Response<RecvStream>, h2::Error>>,
 ) -> Result<(Head, RecvStream), h2::Error> {
     let (parts, body) = answer.await?.into_parts();
     Ok((Head::new(parts.status.as_u16(), fields(&parts.headers)), body))
 }
 
-async fn finish(head: Head, mut body: RecvStream) -> Result<Response, h2::Error> {
+/// The rest of the body, and what is behind it.
+pub(crate) async fn finish(head: Head, mut body: RecvStream) -> Result<Response, h2::Error> {
     let mut bytes = Vec::new();
     let mut is_complete = true;
     while let Some(part) = body.data().await {

@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod bad_input;
 pub(crate) mod bodies;
 pub(crate) mod bodies_in;
+pub(crate) mod crowd;
 pub(crate) mod end_of_life;
 pub(crate) mod http2;
 pub(crate) mod identity;

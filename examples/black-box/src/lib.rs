@@ -53,6 +53,7 @@ pub use judge::bodies_in::{
     body_in_garbled_chunks_is_refused, body_longer_than_declared_is_one_request,
     body_shorter_than_declared_is_no_success, request_of_two_lengths_smuggles_nothing,
 };
+pub use judge::crowd::crowd_of_streams_is_recorded_one_each;
 pub use judge::end_of_life::{
     dead_token_reaches_no_handler, expired_token_is_refused_with_its_own_reason,
     name_of_a_revoked_token_is_free_again, revoked_token_is_refused_by_its_next_request,

@@ -99,6 +99,15 @@ impl Service {
         self.process.stderr()
     }
 
+    /// The most memory that it has used so far, in bytes, where the system says.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
     /// Sends the signal of this name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);

@@ -132,6 +132,16 @@ macro_rules! suite_http2 {
     };
 }
 
+/// As [`suite_http2!`](crate::suite_http2), of a great many streams: a test binary of its own, so that nothing runs beside it.
+#[macro_export]
+macro_rules! suite_crowd {
+    ($name:expr, $binary:expr $(,)?) => {
+        $crate::tests_of! { $name, $binary,
+            crowd_of_streams_is_recorded_one_each
+        }
+    };
+}
+
 /// One test a judgement.
 #[doc(hidden)]
 #[macro_export]
@@ -158,6 +168,7 @@ mod tests {
             include_str!("judge/bad_input.rs"),
             include_str!("judge/bodies.rs"),
             include_str!("judge/bodies_in.rs"),
+            include_str!("judge/crowd.rs"),
             include_str!("judge/end_of_life.rs"),
             include_str!("judge/http2.rs"),
             include_str!("judge/identity.rs"),
