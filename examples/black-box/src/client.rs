@@ -103,6 +103,17 @@ impl Connection {
         seen
     }
 
+    /// Whether nothing has come that was not read.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        let socket = self.stream.get_ref();
+        socket.set_nonblocking(true).expect("an open socket takes its mode");
+        let silent =
+            matches!(self.stream.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        let socket = self.stream.get_ref();
+        socket.set_nonblocking(false).expect("an open socket takes its mode");
+        silent
+    }
+
     /// Reads a whole answer; `to_head` says that it has no body.
     pub(crate) fn receive(&mut self, to_head: bool) -> io::Result<Response> {
         Response::read(&mut self.stream, to_head)

@@ -14,6 +14,7 @@ pub(crate) mod refusals;
 pub(crate) mod restart;
 pub(crate) mod restrictions;
 pub(crate) mod slow;
+pub(crate) mod slow_store;
 pub(crate) mod start;
 pub(crate) mod storage;
 pub(crate) mod usage;

@@ -75,6 +75,7 @@ macro_rules! suite {
             burst_is_counted_to_the_last_record
             storage_fault_during_authentication_is_503
             storage_fault_during_recording_fails_no_request
+            slow_store_does_not_hold_up_others
             route_out_of_scope_is_denied_and_recorded
             issued_admin_token_can_administer
             bad_request_for_a_token_is_the_clients_error
@@ -178,6 +179,7 @@ mod tests {
             include_str!("judge/restart.rs"),
             include_str!("judge/restrictions.rs"),
             include_str!("judge/slow.rs"),
+            include_str!("judge/slow_store.rs"),
             include_str!("judge/start.rs"),
             include_str!("judge/storage.rs"),
             include_str!("judge/usage.rs"),
