@@ -1,5 +1,6 @@
 /* A disk that fails on demand, for whoever loads this before the C library: the nth matching call on a file
- * whose path begins with FAULTS_PREFIX fails, once or for a while. Told by the mapped file FAULTS_CONTROL. */
+ * whose path begins with FAULTS_PREFIX fails, once or for a while, or stands still. Told by the mapped file
+ * FAULTS_CONTROL. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { WRITE = 1, SYNC = 2 };
+enum { WRITE = 1, SYNC = 2, READ = 4 };
 
 /* In the order of the fields in src/shim.rs. */
 struct control {
@@ -25,6 +26,7 @@ struct control {
     volatile int64_t calls;   /* how many were counted */
     volatile int64_t hits;    /* how many failed */
     volatile int64_t since;   /* when the first did */
+    volatile int64_t stalled; /* whether they wait instead until nth is 0, no longer than lasting says, and work then */
 };
 
 static struct control *control;
@@ -57,11 +59,23 @@ static int ours(int fd) {
     return length > 0 && !strncmp(path, prefix, strlen(prefix));
 }
 
+static void stand_still(void) {
+    __sync_bool_compare_and_swap(&control->since, 0, now());
+    __sync_add_and_fetch(&control->hits, 1);
+    while (control->nth && now() - control->since < control->lasting)
+        usleep(1000);
+}
+
 /* Whether this call fails. */
 static int fails(int fd, int kind) {
     if (!control || !control->nth || !(control->kinds & kind) || !ours(fd))
         return 0;
     int64_t call = __sync_add_and_fetch(&control->calls, 1);
+    if (control->stalled) {
+        if (call >= control->nth)
+            stand_still();
+        return 0;
+    }
     int fails = call == control->nth;
     if (fails)
         control->since = now();
@@ -86,6 +100,9 @@ static int fails(int fd, int kind) {
         return next passed;                                       \
     }
 
+CALL(ssize_t, READ, read, (int fd, void *to, size_t size), (fd, to, size))
+CALL(ssize_t, READ, pread, (int fd, void *to, size_t size, off_t at), (fd, to, size, at))
+CALL(ssize_t, READ, pread64, (int fd, void *to, size_t size, off64_t at), (fd, to, size, at))
 CALL(ssize_t, WRITE, write, (int fd, const void *from, size_t size), (fd, from, size))
 CALL(ssize_t, WRITE, pwrite, (int fd, const void *from, size_t size, off_t at), (fd, from, size, at))
 CALL(ssize_t, WRITE, pwrite64, (int fd, const void *from, size_t size, off64_t at), (fd, from, size, at))

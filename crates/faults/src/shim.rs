@@ -17,6 +17,8 @@ const HITS: u64 = 6;
 /// Which calls count.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Call {
+    /// `read` and `pread`.
+    Read,
     /// `fsync` and `fdatasync`.
     Sync,
     /// `write`, `pwrite` and `ftruncate`.
@@ -32,6 +34,9 @@ pub enum Failure {
     Lasting(Duration),
     /// It alone, without doing anything.
     Once,
+    /// It does not fail: it stands still until the shim is disarmed, no longer than this, and then does its work. So do
+    /// all that follow.
+    Stalled(Duration),
 }
 
 /// The faults of one child program. Both sides hold one.
@@ -51,7 +56,7 @@ impl Shim {
         options.read(true).write(true).create(true).truncate(false);
         let control = options.open(path).expect("the control file opens");
         let shim = Self { control, path: path.to_owned() };
-        shim.write(0, &[0; 8]);
+        shim.write(0, &[0; 9]);
         shim
     }
 
@@ -76,13 +81,17 @@ impl Shim {
         let kinds = match call {
             Call::Write => 1,
             Call::Sync => 2,
+            Call::Read => 4,
         };
         let lasting = match failure {
-            Failure::Lasting(time) => i64::try_from(time.as_micros()).unwrap_or(i64::MAX),
+            Failure::Lasting(time) | Failure::Stalled(time) => {
+                i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+            }
             _ => 0,
         };
         let done = i64::from(failure == Failure::Done);
-        self.write(1, &[kinds, lasting, done, EIO, 0, 0, 0]);
+        let stalled = i64::from(matches!(failure, Failure::Stalled(_)));
+        self.write(1, &[kinds, lasting, done, EIO, 0, 0, 0, stalled]);
         // Last: it is what arms.
         self.write(0, &[i64::try_from(nth).unwrap_or(i64::MAX)]);
     }
@@ -92,7 +101,7 @@ impl Shim {
         self.write(0, &[0]);
     }
 
-    /// How many calls failed since it was armed.
+    /// How many calls failed or stood still since it was armed.
     ///
     /// # Panics
     /// Where the control file cannot be read.

@@ -4,7 +4,7 @@ mod request;
 mod response;
 
 use std::io::{self, BufRead, BufReader, ErrorKind, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 pub(crate) use request::{AGENT, Request};
@@ -48,12 +48,8 @@ impl Client {
     pub(crate) fn attempt_bytes(&self, bytes: &[u8]) -> Reply {
         let mut connection = self.connect();
         // A server may answer and close before it has read everything.
-        let sent = connection.write(bytes);
-        match (connection.receive(false), sent) {
-            (Ok(response), _) => Reply::Answered(response),
-            (Err(error), _) if is_closed(&error) => Reply::Closed,
-            (Err(error), sent) => panic!("neither answered nor closed: {error} (sent: {sent:?})"),
-        }
+        let _ = connection.write(bytes);
+        connection.reply()
     }
 }
 
@@ -107,13 +103,40 @@ impl Connection {
         seen
     }
 
+    /// Whether nothing has come that was not read.
+    pub(crate) fn is_silent(&mut self) -> bool {
+        let socket = self.stream.get_ref();
+        socket.set_nonblocking(true).expect("an open socket takes its mode");
+        let silent =
+            matches!(self.stream.fill_buf(), Err(error) if error.kind() == ErrorKind::WouldBlock);
+        let socket = self.stream.get_ref();
+        socket.set_nonblocking(false).expect("an open socket takes its mode");
+        silent
+    }
+
     /// Reads a whole answer; `to_head` says that it has no body.
     pub(crate) fn receive(&mut self, to_head: bool) -> io::Result<Response> {
         Response::read(&mut self.stream, to_head)
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// The next answer; a closed connection is one too, silence is not.
+    pub(crate) fn reply(&mut self) -> Reply {
+        match self.receive(false) {
+            Ok(response) => Reply::Answered(response),
+            Err(error) if is_closed(&error) => Reply::Closed,
+            Err(error) => panic!("neither answered nor closed: {error}"),
+        }
+    }
+
+    /// Sends any bytes, which fails where the server has closed.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes)
+    }
+
+    /// Says that nothing more will be sent; answers can still come.
+    pub(crate) fn end_sending(&self) {
+        // It fails only where the server has closed already.
+        let _ = self.stream.get_ref().shutdown(Shutdown::Write);
     }
 }
 

@@ -1,8 +1,6 @@
 //! A child process whose output is always drained, and which does not outlive its owner.
 
-use std::ffi::OsStr;
 use std::io::Read;
-use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -21,16 +19,11 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts `binary` in `directory` with our environment and these variables on top.
-    pub(crate) fn spawn(binary: &str, directory: &Path, environment: &[(&str, &OsStr)]) -> Self {
-        let mut child = Command::new(binary)
-            .current_dir(directory)
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{binary} does not start: {error}"));
+    /// Starts a command with its outputs drained and nothing to read.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child =
+            child.spawn().unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
         let stdout = child.stdout.take().expect("standard output is piped");
         let stderr = child.stderr.take().expect("standard error is piped");
         Self {
@@ -38,6 +31,10 @@ impl Process {
             stdout: Drain::start("drain-stdout", stdout),
             stderr: Drain::start("drain-stderr", stderr),
         }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends the signal of this name, such as `TERM`.

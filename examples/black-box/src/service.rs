@@ -1,9 +1,8 @@
 //! The service under judgement: started on a free port and a database of its own.
 
-use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitStatus;
+use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,13 +39,11 @@ impl Home {
         self.path().join("tokens.db")
     }
 
-    /// Starts the binary here without waiting for it to serve.
-    pub(crate) fn spawn(&self, binary: &str, port: u16) -> Process {
-        let port = port.to_string();
-        let database = self.database();
-        let environment: [(&str, &OsStr); 2] =
-            [("PORT", port.as_ref()), ("TOKENS_DB", database.as_ref())];
-        Process::spawn(binary, self.path(), &environment)
+    /// The binary here, on a free port, with our environment.
+    pub(crate) fn command(&self, binary: &str) -> Command {
+        let mut command = Command::new(binary);
+        command.current_dir(self.path()).env("PORT", "0").env("TOKENS_DB", self.database());
+        command
     }
 }
 
@@ -67,7 +64,12 @@ pub(crate) struct Service {
 impl Service {
     /// Starts the binary and waits until it has printed where it listens and its three tokens.
     pub(crate) fn start(binary: &str, home: &Arc<Home>) -> Self {
-        let mut process = home.spawn(binary, 0);
+        Self::run(&mut home.command(binary), home)
+    }
+
+    /// Starts what [`Home::command`] made, whatever was added to it.
+    pub(crate) fn run(command: &mut Command, home: &Arc<Home>) -> Self {
+        let mut process = Process::spawn(command);
         let [address, jwt, opaque, admin] =
             wait::until("the four lines are printed", START_BOUND, || printed(&mut process));
         Self {
@@ -97,6 +99,15 @@ impl Service {
         self.process.stderr()
     }
 
+    /// The most memory that it has used so far, in bytes, where the system says.
+    pub(crate) fn peak_memory(&self) -> Option<u64> {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = std::fs::read_to_string(path).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let kilobytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+        Some(kilobytes * 1024)
+    }
+
     /// Sends the signal of this name, such as `TERM`.
     pub(crate) fn signal(&self, name: &str) {
         self.process.signal(name);
@@ -114,6 +125,14 @@ impl Service {
         let output = self.process.output();
         assert_eq!(status.code(), Some(0), "after SIGTERM: {status}\n{output}");
     }
+}
+
+/// Whether it has said all that it says once it serves.
+pub(crate) fn is_serving(process: &Process) -> bool {
+    let stdout = process.stdout();
+    ["listening on http://", "jwt: ", "opaque: ", "admin: "]
+        .into_iter()
+        .all(|start| line(&stdout, start).is_some())
 }
 
 /// What the four lines say; `Err` with all output while they are not complete.

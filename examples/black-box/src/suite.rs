@@ -1,49 +1,53 @@
 //! What is judged, and the macro that turns the judgement into tests.
 
+use crate::exceptions::{Exception, Row};
 use crate::service::{Home, Service};
 
 /// A binary under judgement.
 #[derive(Clone, Copy, Debug)]
 pub struct Stack {
     /// The path of the adapter example's binary.
-    pub binary: &'static str,
-    /// Where it may differ, as its README says.
-    pub exceptions: Exceptions,
-}
-
-/// Where a stack cannot do what the others do; all `false` by default. What is claimed is expected: a flag that is
-/// no longer needed fails.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Exceptions {
-    /// It turns HEAD into GET before the middleware sees it, so that GET is recorded.
-    pub head_becomes_get: bool,
-    /// It never cancels a handler: what a client left before the head is recorded complete when it ends.
-    pub never_cancels_handlers: bool,
-    /// It does not notice that a client left in the middle of a stream: success is recorded when the stream ends.
-    pub sees_no_disconnect: bool,
+    pub(crate) binary: &'static str,
+    row: &'static Row,
 }
 
 impl Stack {
+    /// The example of this name, with this binary.
+    ///
+    /// # Panics
+    /// Where the table of exceptions has no row of this name.
+    #[must_use]
+    pub fn named(name: &str, binary: &'static str) -> Self {
+        Self { binary, row: Row::of(name) }
+    }
+
+    /// Whether this is expected of it.
+    pub(crate) fn has(&self, exception: Exception) -> bool {
+        self.row.has(exception)
+    }
+
     /// Starts it on a database of its own.
     pub(crate) fn start(&self) -> Service {
         Service::start(self.binary, &Home::fresh())
     }
 }
 
-/// Makes one test of every judgement for the binary of this path, as in
-/// `suite!(env!("CARGO_BIN_EXE_example-axum"))`; the [`Exceptions`] of the stack may follow the path.
+/// Makes one test of every judgement for the example of this name and the path of its binary, as in
+/// `suite!("axum", env!("CARGO_BIN_EXE_example-axum"))`.
 #[macro_export]
 macro_rules! suite {
-    ($binary:expr $(,)?) => {
-        $crate::suite!($binary, $crate::Exceptions::default());
-    };
-    ($binary:expr, $exceptions:expr $(,)?) => {
-        $crate::suite! { @tests $binary, $exceptions,
+    ($name:expr, $binary:expr $(,)?) => {
+        $crate::tests_of! { $name, $binary,
             service_prints_where_it_listens_and_three_tokens
             health_check_wants_no_token_and_is_never_recorded
             port_in_use_ends_the_service_with_a_message
             file_that_is_no_database_is_left_alone
             silent_connections_do_not_block_others
+            file_of_a_newer_schema_is_left_alone
+            locked_database_is_waited_for_or_named
+            directory_in_place_of_the_database_is_named
+            port_that_is_no_number_is_named
+            signing_key_that_is_cut_short_is_named
             request_without_a_token_is_challenged_without_an_error
             bad_tokens_are_invalid_strangers_without_a_record
             scheme_is_case_insensitive
@@ -71,6 +75,7 @@ macro_rules! suite {
             burst_is_counted_to_the_last_record
             storage_fault_during_authentication_is_503
             storage_fault_during_recording_fails_no_request
+            slow_store_does_not_hold_up_others
             route_out_of_scope_is_denied_and_recorded
             issued_admin_token_can_administer
             bad_request_for_a_token_is_the_clients_error
@@ -97,14 +102,56 @@ macro_rules! suite {
             odd_path_is_no_server_error
             long_user_agent_is_recorded
             request_without_a_user_agent_is_recorded
+            body_longer_than_declared_is_one_request
+            body_shorter_than_declared_is_no_success
+            body_in_garbled_chunks_is_refused
+            request_of_two_lengths_smuggles_nothing
+            unusual_method_is_refused_and_never_taken_for_another
+            absolute_target_is_recorded_under_its_route
+            options_of_the_whole_server_are_recorded_under_no_route
+            many_header_fields_are_served_or_refused
+            slow_heads_hold_up_nobody
+            slow_heads_are_cut_off
         }
     };
-    (@tests $binary:expr, $exceptions:expr, $($name:ident)*) => {
+}
+
+/// As [`suite!`](crate::suite), of what only a stack that speaks HTTP/2 (without TLS, by prior knowledge) can do.
+#[macro_export]
+macro_rules! suite_http2 {
+    ($name:expr, $binary:expr $(,)?) => {
+        $crate::tests_of! { $name, $binary,
+            http2_requests_are_recorded_once_as_answered
+            http2_refusal_has_its_challenge
+            http2_stream_reset_in_its_middle_is_unfinished
+            http2_stream_reset_before_its_head_is_unfinished
+            http2_streams_at_once_are_recorded_one_each
+            http2_connection_that_is_dropped_leaves_each_stream_unfinished
+            http2_stream_is_recorded_at_its_trailers
+            chunked_stream_is_recorded_at_its_trailers
+        }
+    };
+}
+
+/// As [`suite_http2!`](crate::suite_http2), of a great many streams: a test binary of its own, so that nothing runs beside it.
+#[macro_export]
+macro_rules! suite_crowd {
+    ($name:expr, $binary:expr $(,)?) => {
+        $crate::tests_of! { $name, $binary,
+            crowd_of_streams_is_recorded_one_each
+        }
+    };
+}
+
+/// One test a judgement.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests_of {
+    ($name:expr, $binary:expr, $($judgement:ident)*) => {
         $(
             #[test]
-            fn $name() {
-                let (binary, exceptions) = ($binary, $exceptions);
-                $crate::$name(&$crate::Stack { binary, exceptions });
+            fn $judgement() {
+                $crate::$judgement(&$crate::Stack::named($name, $binary));
             }
         )*
     };
@@ -121,13 +168,20 @@ mod tests {
             include_str!("judge/admin.rs"),
             include_str!("judge/bad_input.rs"),
             include_str!("judge/bodies.rs"),
+            include_str!("judge/bodies_in.rs"),
+            include_str!("judge/crowd.rs"),
             include_str!("judge/end_of_life.rs"),
+            include_str!("judge/http2.rs"),
             include_str!("judge/identity.rs"),
+            include_str!("judge/odd_requests.rs"),
             include_str!("judge/records.rs"),
             include_str!("judge/refusals.rs"),
             include_str!("judge/restart.rs"),
             include_str!("judge/restrictions.rs"),
+            include_str!("judge/slow.rs"),
+            include_str!("judge/slow_store.rs"),
             include_str!("judge/start.rs"),
+            include_str!("judge/storage.rs"),
             include_str!("judge/usage.rs"),
         ];
         let lines = sources.iter().flat_map(|source| source.lines());

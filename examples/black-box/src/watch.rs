@@ -94,6 +94,15 @@ impl<'a> Watch<'a> {
         records.swap_remove(0)
     }
 
+    /// Whatever came, newest first, be it nothing.
+    pub(crate) fn take(&mut self) -> Vec<Record> {
+        thread::sleep(STRAGGLER);
+        let mut records = self.service.recent(&self.token_id);
+        let seen = std::mem::replace(&mut self.seen, records.len());
+        records.truncate(records.len() - seen);
+        records
+    }
+
     /// Panics if anything came that was not expected.
     #[track_caller]
     pub(crate) fn expect_nothing_more(&mut self) {

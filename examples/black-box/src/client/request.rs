@@ -1,5 +1,6 @@
 //! A request as bytes, with nothing in it that was not asked for.
 
+use bytes::Bytes;
 use serde_json::Value;
 
 /// The user agent of every request that does not bring its own.
@@ -8,7 +9,7 @@ pub(crate) const AGENT: &str = "black-box/1.0 (suite)";
 /// One request; header values are bytes, so that they can be wrong.
 #[derive(Clone)]
 pub(crate) struct Request {
-    method: &'static str,
+    method: String,
     target: String,
     headers: Vec<(&'static str, Vec<u8>)>,
     body: Vec<u8>,
@@ -31,8 +32,10 @@ impl Request {
         Self::new("DELETE", target)
     }
 
-    fn new(method: &'static str, target: impl Into<String>) -> Self {
-        Self { method, target: target.into(), headers: Vec::new(), body: Vec::new() }
+    /// One with any method.
+    pub(crate) fn new(method: impl Into<String>, target: impl Into<String>) -> Self {
+        let (method, target) = (method.into(), target.into());
+        Self { method, target, headers: Vec::new(), body: Vec::new() }
     }
 
     /// Adds a bearer token.
@@ -63,8 +66,22 @@ impl Request {
 
     /// Method and target, shortened, for a message.
     pub(crate) fn line(&self) -> String {
-        let target: String = self.target.chars().take(120).collect();
-        format!("{} {target}", self.method)
+        let start = |text: &str| text.chars().take(120).collect::<String>();
+        format!("{} {}", start(&self.method), start(&self.target))
+    }
+
+    /// The same as HTTP/2 has it.
+    pub(crate) fn to_http2(&self) -> http::Request<Bytes> {
+        let uri = format!("http://127.0.0.1{}", self.target);
+        let mut request = http::Request::builder().method(self.method.as_str()).uri(uri);
+        if !self.has("User-Agent") {
+            request = request.header("User-Agent", AGENT);
+        }
+        for (name, value) in &self.headers {
+            request = request.header(*name, value.as_slice());
+        }
+        let body = Bytes::from(self.body.clone());
+        request.body(body).unwrap_or_else(|error| panic!("{}: {error}", self.line()))
     }
 
     pub(crate) fn to_bytes(&self) -> Vec<u8> {

@@ -22,6 +22,8 @@ pub(crate) struct Response {
     pub(crate) body: Vec<u8>,
     /// Whether the body came to the end that the head or its last chunk declares.
     pub(crate) is_complete: bool,
+    /// The fields behind the body, names in lower case.
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Head {
@@ -42,15 +44,12 @@ impl Head {
             .strip_prefix("HTTP/1.")
             .and_then(|rest| rest.get(2..5)?.parse().ok())
             .ok_or_else(|| invalid(&start))?;
-        let mut headers = Vec::new();
-        loop {
-            let line = read_line(source)?;
-            if line.is_empty() {
-                return Ok(Self { status, headers });
-            }
-            let (name, value) = line.split_once(':').ok_or_else(|| invalid(&line))?;
-            headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
-        }
+        Ok(Self { status, headers: read_fields(source)? })
+    }
+
+    /// One that came otherwise.
+    pub(crate) fn new(status: u16, headers: Vec<(String, String)>) -> Self {
+        Self { status, headers }
     }
 
     /// The first header of this name, which is given in lower case.
@@ -74,15 +73,15 @@ impl Response {
     /// Reads one answer; an error means that there was no head.
     pub(crate) fn read(source: &mut impl BufRead, to_head: bool) -> io::Result<Self> {
         let head = Head::read(source)?;
-        let mut body = Vec::new();
+        let (mut body, mut trailers) = (Vec::new(), Vec::new());
         let ended = match head.framing(to_head)? {
-            Framing::Chunked => read_chunks(source, &mut body),
+            Framing::Chunked => read_chunks(source, &mut body).map(|read| trailers = read),
             Framing::Length(length) => read_exactly(source, length, &mut body),
             Framing::UntilClosed => source.take(BODY_LIMIT).read_to_end(&mut body).map(|_| ()),
         };
         match ended {
             Err(error) if is_timeout(&error) => Err(error),
-            ended => Ok(Self { head, body, is_complete: ended.is_ok() }),
+            ended => Ok(Self { head, body, is_complete: ended.is_ok(), trailers }),
         }
     }
 
@@ -126,13 +125,13 @@ enum Framing {
     UntilClosed,
 }
 
-fn read_chunks(source: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
+fn read_chunks(source: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<Vec<(String, String)>> {
     loop {
         let line = read_line(&mut source.take(HEAD_LIMIT))?;
         let size = line.split(';').next().unwrap_or_default().trim();
         let size = u64::from_str_radix(size, 16).map_err(|_| invalid(&line))?;
         if size == 0 {
-            return read_trailers(source);
+            return read_fields(&mut source.take(HEAD_LIMIT));
         }
         read_exactly(source, size, body)?;
         let end = read_line(&mut source.take(2))?;
@@ -142,10 +141,17 @@ fn read_chunks(source: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> 
     }
 }
 
-fn read_trailers(source: &mut impl BufRead) -> io::Result<()> {
-    let mut source = source.take(HEAD_LIMIT);
-    while !read_line(&mut source)?.is_empty() {}
-    Ok(())
+/// Header fields or trailers, up to the empty line behind them; names in lower case.
+fn read_fields(source: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
+    let mut fields = Vec::new();
+    loop {
+        let line = read_line(source)?;
+        if line.is_empty() {
+            return Ok(fields);
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| invalid(&line))?;
+        fields.push((name.to_ascii_lowercase(), value.trim().to_owned()));
+    }
 }
 
 fn read_exactly(source: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
@@ -194,6 +200,16 @@ mod tests {
         assert_eq!(read(closed, false), (404, "gone".to_owned(), true));
         let empty = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
         assert_eq!(read(empty, false), (204, String::new(), true));
+    }
+
+    #[test]
+    fn fields_behind_the_last_chunk_are_trailers() {
+        let wire = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: Sum\r\n\r\n\
+            1\r\na\r\n0\r\nSum: 7\r\n\r\n";
+        let response = Response::read(&mut wire.as_bytes(), false).unwrap();
+        assert_eq!(response.trailers, [("sum".to_owned(), "7".to_owned())]);
+        let cut = Response::read(&mut &wire.as_bytes()[..wire.len() - 2], false).unwrap();
+        assert!(!cut.is_complete && cut.trailers.is_empty(), "{cut}");
     }
 
     #[test]
