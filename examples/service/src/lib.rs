@@ -18,4 +18,6 @@ pub use chunks::{Chunks, pause};
 pub use hyper_server::{blocking, serve};
 pub use reply::Reply;
 pub use routes::Route;
-pub use start::{DRAIN, HEAD_TIMEOUT, MAX_BODY, Result, Service, Stop, run};
+pub use start::{
+    Announcement, DRAIN, HEAD_TIMEOUT, MAX_BODY, Result, Service, Stop, run, run_self_bound,
+};
