@@ -4,6 +4,8 @@
 
 mod middleware;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::convert::Infallible;
 use std::process::ExitCode;

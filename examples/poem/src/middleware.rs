@@ -48,12 +48,12 @@ impl<E: Endpoint> Endpoint for Tracked<E> {
 impl Track {
     /// From memory where that will do, else on a thread that may block.
     async fn authenticate(&self, request: &Request) -> Result<Access, AuthError> {
-        let (route, uri) = (route(request), request.original_uri());
+        let route = route(request);
         let peer = request.remote_addr().as_socket_addr().map(|address| address.ip());
         let request = AuthRequest::from_headers(request.headers())
             .method(request.method().as_str())
-            .path(uri.path())
-            .query(uri.query())
+            .path(request.original_uri().path())
+            .query(request.uri().query())
             .route(route.as_deref())
             .client_address(peer)
             .scope(self.scope);

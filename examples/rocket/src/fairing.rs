@@ -45,7 +45,8 @@ struct Tracked {
 #[rocket::async_trait]
 impl Handler for Tracked {
     async fn handle<'r>(&self, request: &'r Request<'_>, data: Data<'r>) -> route::Outcome<'r> {
-        let forwarded = Ticket::of(request).access().as_mut().map(|access| {
+        let ticket = Ticket::of(request);
+        let forwarded = ticket.access().as_mut().map(|access| {
             access.set_route(&template(request).unwrap_or_default());
             self.track.scope.is_none_or(|scope| access.identity().has_scope(scope))
         });
@@ -53,13 +54,35 @@ impl Handler for Tracked {
             Some(true) => {}
             // From a route that wants another scope.
             Some(false) => return route::Outcome::Error(Status::Forbidden),
-            None => {
-                if let Err(refusal) = self.track.authenticate(request).await {
-                    return route::Outcome::Success(refused(&refusal));
-                }
-            }
+            None => match self.track.authenticate(request).await {
+                Ok(access) => *ticket.access() = Some(access),
+                Err(refusal) => return route::Outcome::Success(refused(&refusal)),
+            },
         }
+        // Where the client leaves while this waits, it goes on, and no body is asked for in the end.
         self.inner.handle(request, data).await
+    }
+}
+
+impl Track {
+    /// From memory where that will do, else on a thread that may block.
+    async fn authenticate(&self, request: &Request<'_>) -> Result<Access, AuthError> {
+        let (route, headers) = (template(request), request.headers());
+        let fields = ["Authorization", "User-Agent"].into_iter();
+        let fields = fields.flat_map(|name| headers.get(name).map(move |value| (name, value)));
+        let request = AuthRequest::from_headers(fields)
+            .method(Ticket::of(request).method.as_str())
+            .path(request.uri().path().as_str())
+            .query(request.uri().query().map(|query| query.as_str()))
+            .route(route.as_deref())
+            .client_address(request.remote().map(|peer| peer.ip()))
+            .scope(self.scope);
+        if let Some(answer) = self.tracker.authenticate_cached(&request) {
+            return answer;
+        }
+        let (tracker, request) = (self.tracker.clone(), request.into_owned());
+        let answer = task::spawn_blocking(move || tracker.authenticate(request)).await;
+        answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     }
 }
 
@@ -91,13 +114,14 @@ impl Fairing for Track {
     }
 
     async fn on_response<'r>(&self, request: &'r Request<'_>, response: &mut Response<'r>) {
-        // What has no route has run no handler.
-        if request.route().is_none()
-            && let Err(refusal) = self.authenticate(request).await
-        {
-            *response = refused(&refusal);
-        }
         let ticket = Ticket::of(request);
+        // What has no route has run no handler.
+        if request.route().is_none() {
+            match self.authenticate(request).await {
+                Ok(access) => *ticket.access() = Some(access),
+                Err(refusal) => *response = refused(&refusal),
+            }
+        }
         let Some(mut access) = ticket.access().take() else { return };
         if let Some(size) = response.body_mut().size().await {
             response.set_raw_header("Content-Length", size.to_string());
@@ -112,32 +136,6 @@ impl Fairing for Track {
         let (chunk, inner) = (response.body().max_chunk_size(), response.body_mut().take());
         response.set_streamed_body(TrackedBody { inner, access, head: Some((status, length)) });
         response.set_max_chunk_size(chunk);
-    }
-}
-
-impl Track {
-    /// From memory where that will do, else on a thread that may block.
-    async fn authenticate(&self, request: &Request<'_>) -> Result<(), AuthError> {
-        let (ticket, route, headers) = (Ticket::of(request), template(request), request.headers());
-        let fields = ["Authorization", "User-Agent"].into_iter();
-        let fields = fields.flat_map(|name| headers.get(name).map(move |value| (name, value)));
-        let auth = AuthRequest::from_headers(fields)
-            .method(ticket.method.as_str())
-            .path(request.uri().path().as_str())
-            .query(request.uri().query().map(|query| query.as_str()))
-            .route(route.as_deref())
-            .client_address(request.remote().map(|peer| peer.ip()))
-            .scope(self.scope);
-        let answer = match self.tracker.authenticate_cached(&auth) {
-            Some(answer) => answer,
-            None => {
-                let (tracker, auth) = (self.tracker.clone(), auth.into_owned());
-                let answer = task::spawn_blocking(move || tracker.authenticate(auth)).await;
-                answer.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
-            }
-        };
-        *ticket.access() = Some(answer?);
-        Ok(())
     }
 }
 
