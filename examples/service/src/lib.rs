@@ -22,4 +22,6 @@ pub use frames::Ending;
 pub use hyper_server::{blocking, runtime, serve};
 pub use reply::Reply;
 pub use routes::Route;
-pub use start::{DRAIN, HEAD_TIMEOUT, MAX_BODY, Result, Service, Stop, run};
+pub use start::{
+    Announcement, DRAIN, HEAD_TIMEOUT, MAX_BODY, Result, Service, Stop, run, run_self_bound,
+};

@@ -59,9 +59,43 @@ impl Stop {
     }
 }
 
+/// What an example prints once it can be reached.
+pub struct Announcement(String);
+
+impl std::fmt::Debug for Announcement {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // There are secrets in it.
+        f.debug_struct("Announcement").finish_non_exhaustive()
+    }
+}
+
+impl Announcement {
+    /// Prints it.
+    ///
+    /// # Errors
+    /// Where standard output takes nothing.
+    pub fn print(self) -> Result<()> {
+        let mut out = std::io::stdout().lock();
+        out.write_all(self.0.as_bytes())?;
+        Ok(out.flush()?)
+    }
+}
+
 /// Runs an example from its start to its end. `serve` returns when the last request has been answered; what has been
 /// recorded by then is stored.
 pub fn run(name: &str, serve: impl FnOnce(Service) -> Result<()>) -> ExitCode {
+    run_self_bound(name, |service, announcement| {
+        announcement.print()?;
+        serve(service)
+    })
+}
+
+/// The same for a stack that takes no listener: `serve` drops that of the service, has the stack bind its address, and
+/// prints the announcement when that is done.
+pub fn run_self_bound(
+    name: &str,
+    serve: impl FnOnce(Service, Announcement) -> Result<()>,
+) -> ExitCode {
     match start(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -77,7 +111,7 @@ pub fn run(name: &str, serve: impl FnOnce(Service) -> Result<()>) -> ExitCode {
     }
 }
 
-fn start(serve: impl FnOnce(Service) -> Result<()>) -> Result<()> {
+fn start(serve: impl FnOnce(Service, Announcement) -> Result<()>) -> Result<()> {
     let port = number_in("PORT")?.unwrap_or(3000);
     let workers = number_in("WORKERS")?;
     let database = PathBuf::from(std::env::var_os("TOKENS_DB").unwrap_or("tokens.db".into()));
@@ -87,9 +121,10 @@ fn start(serve: impl FnOnce(Service) -> Result<()>) -> Result<()> {
     let stop = Stop(Signals::new([SIGINT, SIGTERM])?);
     let issuer = JwtIssuer::named("https://example.com").key(signing_key(&database)?);
     let tracker = TokenTracker::builder().jwt_issuer(issuer).open(&database)?;
-    announce(&tracker, listener.local_addr()?)?;
+    let announcement = announcement(&tracker, listener.local_addr()?)?;
     let api = Api::new(tracker.clone());
-    let served = serve(Service { listener, tracker: tracker.clone(), api, stop, workers });
+    let service = Service { listener, tracker: tracker.clone(), api, stop, workers };
+    let served = serve(service, announcement);
     tracker.close()?;
     served
 }
@@ -112,7 +147,7 @@ fn listen(port: u16) -> Result<TcpListener> {
 }
 
 /// Issues three tokens to try the service with, and says where it listens.
-fn announce(tracker: &TokenTracker, address: SocketAddr) -> Result<()> {
+fn announcement(tracker: &TokenTracker, address: SocketAddr) -> Result<Announcement> {
     let started = SystemClock::new().now().unix_timestamp_nanos() / 1_000;
     let issue = |new: NewToken| tracker.tokens().issue(new);
     let demo = "demo@example.com";
@@ -120,12 +155,13 @@ fn announce(tracker: &TokenTracker, address: SocketAddr) -> Result<()> {
     let opaque = issue(NewToken::opaque(demo, format!("opaque {started}")))?;
     let admin =
         issue(NewToken::opaque("admin@example.com", format!("admin {started}")).scope("admin"))?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "listening on http://{address}")?;
-    writeln!(out, "jwt: {}", jwt.secret.expose())?;
-    writeln!(out, "opaque: {}", opaque.secret.expose())?;
-    writeln!(out, "admin: {}", admin.secret.expose())?;
-    Ok(out.flush()?)
+    let lines = [
+        format!("listening on http://{address}\n"),
+        format!("jwt: {}\n", jwt.secret.expose()),
+        format!("opaque: {}\n", opaque.secret.expose()),
+        format!("admin: {}\n", admin.secret.expose()),
+    ];
+    Ok(Announcement(lines.concat()))
 }
 
 /// The key that signs JWTs: 32 random bytes beside the database, made at the first start, readable by
