@@ -18,6 +18,7 @@ use crate::middleware::TrackLayer;
 pub(crate) fn configure(config: &mut ServiceConfig, tracker: TokenTracker, api: Api) {
     let track = TrackLayer { tracker, scope: None };
     let for_admins = TrackLayer { scope: Some("admin"), ..track.clone() };
+    let for_no_path = track.clone();
     let on = |route| {
         move |api: Data<Api>, request: HttpRequest, body: Bytes| {
             answer(api, route, call(&request, &body))
@@ -31,6 +32,7 @@ pub(crate) fn configure(config: &mut ServiceConfig, tracker: TokenTracker, api: 
         .route("/tokens/{token_id}/recent", get().to(on(Route::RecentOfToken)))
         .route("/tokens/{token_id}/resume", web::post().to(on(Route::ResumeToken)))
         .route("/tokens/{token_id}/suspend", web::post().to(on(Route::SuspendToken)))
+        .default_service(web::to(HttpResponse::NotFound))
         .wrap(from_fn(move |request, next| for_admins.clone().call(request, next)));
     let everything_else = web::scope("")
         .route("/hello/{name}", get().to(on(Route::Hello)))
@@ -48,12 +50,16 @@ pub(crate) fn configure(config: &mut ServiceConfig, tracker: TokenTracker, api: 
         .route("/usage/recent", get().to(on(Route::Recent)))
         .default_service(web::to(HttpResponse::NotFound))
         .wrap(from_fn(move |request, next| track.clone().call(request, next)));
+    // No scope has what is asked of the server as a whole, as in `OPTIONS *`.
+    let no_path = web::to(HttpResponse::NotFound)
+        .wrap(from_fn(move |request, next| for_no_path.clone().call(request, next)));
     config
         .app_data(Data::new(api))
         .app_data(PayloadConfig::new(MAX_BODY))
         .route("/healthz", get().to(on(Route::Healthz)))
         .service(admin)
-        .service(everything_else);
+        .service(everything_else)
+        .default_service(no_path);
 }
 
 /// GET, and HEAD with it: actix-web tells them apart.
