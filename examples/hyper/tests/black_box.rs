@@ -1,3 +1,4 @@
-//! The example, judged from outside.
+//! The example service on hyper, judged over real sockets.
 
-example_black_box::suite!(env!("CARGO_BIN_EXE_example-hyper"));
+example_black_box::suite!("hyper", env!("CARGO_BIN_EXE_example-hyper"));
+example_black_box::suite_http2!("hyper", env!("CARGO_BIN_EXE_example-hyper"));
