@@ -27,6 +27,7 @@ mod moment;
 mod process;
 mod service;
 mod suite;
+mod upstream;
 mod wait;
 mod watch;
 
@@ -111,3 +112,4 @@ pub use judge::usage::{
     summary_adds_up_with_what_was_sent, summary_of_a_new_token_is_of_nothing,
 };
 pub use suite::Stack;
+pub use upstream::Upstream;
