@@ -17,6 +17,9 @@ pub enum Exception {
     NoTrailers,
     /// It does not say that it is `PORT` that is wrong where it is.
     PortGoesUnnamed,
+    /// A connection on which nothing has come that tells HTTP/1.1 from HTTP/2 stays open for as long as the client
+    /// likes.
+    SilenceMayLast,
 }
 
 impl Exception {
@@ -30,17 +33,19 @@ impl Exception {
             Self::HeadsMayBeSlow => "no limit to how long a head may take",
             Self::NoTrailers => "sends no trailers",
             Self::PortGoesUnnamed => "does not name `PORT`",
+            Self::SilenceMayLast => "no limit to how long a connection may say nothing",
         }
     }
 
     #[cfg(test)]
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::DisconnectsMayGoUnseen,
         Self::HandlersRunOn,
         Self::HeadBecomesGet,
         Self::HeadsMayBeSlow,
         Self::NoTrailers,
         Self::PortGoesUnnamed,
+        Self::SilenceMayLast,
     ];
 }
 
@@ -61,7 +66,12 @@ const TABLE: [Row; 6] = [
     Row {
         stack: "axum",
         documented: &[],
-        not_yet: &[Exception::HeadsMayBeSlow, Exception::NoTrailers, Exception::PortGoesUnnamed],
+        not_yet: &[
+            Exception::HeadsMayBeSlow,
+            Exception::NoTrailers,
+            Exception::PortGoesUnnamed,
+            Exception::SilenceMayLast,
+        ],
     },
     Row { stack: "hyper", documented: &[], not_yet: &[] },
     Row { stack: "poem", documented: &[Exception::HandlersRunOn], not_yet: &[] },
