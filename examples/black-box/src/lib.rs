@@ -27,6 +27,7 @@ mod moment;
 mod process;
 mod service;
 mod suite;
+mod upstream;
 mod wait;
 mod watch;
 
@@ -94,7 +95,9 @@ pub use judge::restrictions::{
     token_of_another_network_is_denied_and_recorded,
     token_over_its_quota_is_told_when_to_come_back,
 };
-pub use judge::slow::{slow_heads_are_cut_off, slow_heads_hold_up_nobody};
+pub use judge::slow::{
+    connections_that_hardly_begin_are_cut_off, slow_heads_are_cut_off, slow_heads_hold_up_nobody,
+};
 pub use judge::slow_store::slow_store_does_not_hold_up_others;
 pub use judge::start::{
     directory_in_place_of_the_database_is_named, file_of_a_newer_schema_is_left_alone,
@@ -111,3 +114,4 @@ pub use judge::usage::{
     summary_adds_up_with_what_was_sent, summary_of_a_new_token_is_of_nothing,
 };
 pub use suite::Stack;
+pub use upstream::Upstream;

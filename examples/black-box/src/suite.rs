@@ -112,6 +112,7 @@ macro_rules! suite {
             many_header_fields_are_served_or_refused
             slow_heads_hold_up_nobody
             slow_heads_are_cut_off
+            connections_that_hardly_begin_are_cut_off
         }
     };
 }

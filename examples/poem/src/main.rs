@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use example_service::{Result, Service};
+use http::Uri;
 use http::uri::Scheme;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -30,7 +31,11 @@ fn serve(service: Service) -> Result<()> {
     let local = LocalAddr(service.listener.local_addr()?.into());
     example_service::serve(service, move |peer| {
         let (app, local) = (Arc::clone(&app), local.clone());
-        service_fn(move |request: hyper::Request<Incoming>| {
+        service_fn(move |mut request: hyper::Request<Incoming>| {
+            // `OPTIONS *` fits no pattern of poem's, and would be answered without a token.
+            if request.uri().path() == "*" {
+                *request.uri_mut() = Uri::from_static("/*");
+            }
             let (app, local, remote) = (Arc::clone(&app), local.clone(), RemoteAddr(peer.into()));
             let request = Request::from((request, local, remote, Scheme::HTTP));
             async move { Ok::<_, Infallible>(app.get_response(request).await.into()) }

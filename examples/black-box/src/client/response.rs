@@ -125,7 +125,11 @@ enum Framing {
     UntilClosed,
 }
 
-fn read_chunks(source: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<Vec<(String, String)>> {
+/// The body in chunks; its trailers.
+pub(crate) fn read_chunks(
+    source: &mut impl BufRead,
+    body: &mut Vec<u8>,
+) -> io::Result<Vec<(String, String)>> {
     loop {
         let line = read_line(&mut source.take(HEAD_LIMIT))?;
         let size = line.split(';').next().unwrap_or_default().trim();
@@ -142,7 +146,7 @@ fn read_chunks(source: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<Vec<
 }
 
 /// Header fields or trailers, up to the empty line behind them; names in lower case.
-fn read_fields(source: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
+pub(crate) fn read_fields(source: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
     let mut fields = Vec::new();
     loop {
         let line = read_line(source)?;
@@ -154,7 +158,12 @@ fn read_fields(source: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
     }
 }
 
-fn read_exactly(source: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
+/// So many bytes of a body, or an error.
+pub(crate) fn read_exactly(
+    source: &mut impl BufRead,
+    length: u64,
+    body: &mut Vec<u8>,
+) -> io::Result<()> {
     let room = BODY_LIMIT.saturating_sub(u64::try_from(body.len()).expect("a length fits"));
     if length > room {
         return Err(invalid("a body that is too long"));
@@ -163,7 +172,8 @@ fn read_exactly(source: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> i
     if u64::try_from(read) == Ok(length) { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
 }
 
-fn read_line(source: &mut impl BufRead) -> io::Result<String> {
+/// One line, without its end.
+pub(crate) fn read_line(source: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     source.read_until(b'\n', &mut line)?;
     let line = line.strip_suffix(b"\n").ok_or(io::Error::from(ErrorKind::UnexpectedEof))?;

@@ -2,6 +2,7 @@
 
 use crate::api::Record;
 use crate::client::{Client, Reply};
+use crate::exceptions::Exception;
 use crate::suite::Stack;
 use crate::watch::Watch;
 
@@ -26,6 +27,11 @@ pub fn body_longer_than_declared_is_one_request(stack: &Stack) {
         connection.write(bytes.as_bytes()).expect("a few bytes are taken");
         match connection.reply() {
             Reply::Answered(first) => assert_eq!(first.status(), 201, "{more:?}: {first}"),
+            Reply::Closed if stack.has(Exception::GarbageMayHideAnswers) => {
+                let record = watch.next();
+                assert_eq!(record.shape(), ("POST", "/items", 499, "unfinished"), "{more:?}");
+                continue;
+            }
             Reply::Closed => panic!("a whole request is not answered: {more:?}"),
         }
         if let Reply::Answered(second) = connection.reply() {
@@ -53,15 +59,17 @@ pub fn body_shorter_than_declared_is_no_success(stack: &Stack) {
         connection.write(part.as_bytes()).expect("a few bytes are taken");
         connection.end_sending();
         if let Reply::Answered(response) = connection.reply() {
-            assert!((400..500).contains(&response.status()), "{part:?}: {response}");
+            let is_refused = (400..500).contains(&response.status());
+            let is_expected = is_refused || may_look_whole(stack, response.status());
+            assert!(is_expected, "{part:?}: {response}");
         }
-        expect_left_in_the_middle(&watch.next(), part);
+        expect_left_in_the_middle(stack, &watch.next(), part);
     }
     for part in &parts {
         let mut connection = service.client().connect();
         connection.write(part.as_bytes()).expect("a few bytes are taken");
         drop(connection);
-        expect_left_in_the_middle(&watch.next(), part);
+        expect_left_in_the_middle(stack, &watch.next(), part);
     }
     watch.expect_nothing_more();
     service.assert_accounts_balance();
@@ -71,23 +79,14 @@ pub fn body_shorter_than_declared_is_no_success(stack: &Stack) {
 pub fn body_in_garbled_chunks_is_refused(stack: &Stack) {
     let service = stack.start();
     let mut watch = Watch::new(&service, "opaque");
-    let long_extension = format!("2;{}", "a".repeat(200_000));
-    for size in ["zz", "-1", "+2", "0x2", "", "2 2", "FFFFFFFFFFFFFFFFF", &long_extension] {
+    for size in ["zz", "-1", "+2", "0x2", "", "2 2", "FFFFFFFFFFFFFFFFF"] {
         let chunks = format!("{size}\r\n{{}}\r\n0\r\n\r\n");
-        expect_no_second_request(
-            &mut watch,
-            service.client(),
-            "Transfer-Encoding: chunked",
-            &chunks,
-        );
+        let client = service.client();
+        expect_no_second_request(stack, &mut watch, client, "Transfer-Encoding: chunked", &chunks);
     }
     for chunks in ["2\r\n{}XX0\r\n\r\n", "2\r\n{}0\r\n\r\n", "1\r\n{}\r\n0\r\n\r\n"] {
-        expect_no_second_request(
-            &mut watch,
-            service.client(),
-            "Transfer-Encoding: chunked",
-            chunks,
-        );
+        let client = service.client();
+        expect_no_second_request(stack, &mut watch, client, "Transfer-Encoding: chunked", chunks);
     }
     watch.expect_nothing_more();
     service.assert_accounts_balance();
@@ -113,7 +112,7 @@ pub fn request_of_two_lengths_smuggles_nothing(stack: &Stack) {
         ("Content-Length: 0x2", "{}"),
         ("Content-Length: 18446744073709551618", "{}"),
     ] {
-        expect_no_second_request(&mut watch, service.client(), fields, body);
+        expect_no_second_request(stack, &mut watch, service.client(), fields, body);
     }
     watch.expect_nothing_more();
     service.assert_accounts_balance();
@@ -122,7 +121,13 @@ pub fn request_of_two_lengths_smuggles_nothing(stack: &Stack) {
 /// Sends a request with this framing and body, and another right behind it: the first gets one answer at most, and
 /// then the connection is closed.
 #[track_caller]
-fn expect_no_second_request(watch: &mut Watch<'_>, client: Client, fields: &str, body: &str) {
+fn expect_no_second_request(
+    stack: &Stack,
+    watch: &mut Watch<'_>,
+    client: Client,
+    fields: &str,
+    body: &str,
+) {
     let shown: String = format!("{fields}: {body:?}").chars().take(200).collect();
     let bytes = post(watch, fields) + body + &smuggled(watch);
     let mut connection = client.connect();
@@ -134,7 +139,8 @@ fn expect_no_second_request(watch: &mut Watch<'_>, client: Client, fields: &str,
     if let Reply::Answered(response) = connection.reply() {
         let status = response.status();
         let is_refused = (400..500).contains(&status) || status == 501;
-        assert!(is_refused || (status == 201 && both_lengths), "{shown}: {response}");
+        let is_taken = (status == 201 && both_lengths) || may_look_whole(stack, status);
+        assert!(is_refused || is_taken, "{shown}: {response}");
         answered = Some(u64::from(status));
         if let Reply::Answered(second) = connection.reply() {
             panic!("a second request was read: {shown}: {second}");
@@ -146,16 +152,23 @@ fn expect_no_second_request(watch: &mut Watch<'_>, client: Client, fields: &str,
         [one] if answered.is_none_or(|status| status == one.status) => {
             assert_eq!((one.method.as_str(), one.route.as_str()), ("POST", "/items"), "{shown}");
             let is_success = one.outcome == "success";
-            assert_eq!(is_success, answered == Some(201), "{shown}: {one:?}");
+            let expected = answered == Some(201) || (is_success && may_look_whole(stack, 201));
+            assert_eq!(is_success, expected, "{shown}: {one:?}");
         }
         records => panic!("{shown}, answered {answered:?}: {records:?}"),
     }
 }
 
+/// Whether this may be the answer to a request whose body is broken.
+fn may_look_whole(stack: &Stack, status: u16) -> bool {
+    status == 201 && stack.has(Exception::CutBodiesMayLookWhole)
+}
+
 /// It is the client's error, if the handler was told, else unfinished.
 #[track_caller]
-fn expect_left_in_the_middle(record: &Record, part: &str) {
+fn expect_left_in_the_middle(stack: &Stack, record: &Record, part: &str) {
     let expected = match record.outcome.as_str() {
+        "success" if may_look_whole(stack, 201) => ("POST", "/items", 201, "success"),
         "unfinished" => ("POST", "/items", 499, "unfinished"),
         _ => ("POST", "/items", 400, "client_error"),
     };

@@ -3,6 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
+
 use crate::client::{Connection, Reply, Request};
 use crate::exceptions::Exception;
 use crate::service::Service;
@@ -66,6 +68,41 @@ pub fn slow_heads_are_cut_off(stack: &Stack) {
             if let Reply::Answered(response) = connection.reply() {
                 assert_eq!(response.status(), 408, "{response}");
             }
+        }
+    }
+    watch.expect_nothing_more();
+    service.assert_accounts_balance();
+}
+
+/// A connection that says nothing, or hardly anything, is closed after the time that a head may take.
+pub fn connections_that_hardly_begin_are_cut_off(stack: &Stack) {
+    let service = stack.start();
+    let mut watch = Watch::new(&service, "opaque");
+    let request = watch.sign(Request::post("/items").json(&json!({}))).to_bytes();
+    let begin = |sent: usize| {
+        let mut connection = service.client().connect();
+        connection.write(&request[..sent]).expect("a few bytes are taken");
+        (connection, sent)
+    };
+    // Nothing, a `P` that could also begin the preface of HTTP/2, and parts of the first line and a field.
+    let mut begun: Vec<_> = [0, 1, 10, 40].into_iter().map(begin).collect();
+    let started = Instant::now();
+    let mut open = begun.len();
+    while open > 0 && started.elapsed() < HEAD_LIMIT + MARGIN {
+        thread::sleep(PAUSE);
+        open = begun.iter_mut().filter_map(|(one, _)| one.is_silent().then_some(())).count();
+    }
+    for (connection, sent) in &mut begun {
+        let allowing =
+            if *sent < 2 { Exception::SilenceMayLast } else { Exception::HeadsMayBeSlow };
+        assert_eq!(connection.is_silent(), stack.has(allowing), "open after {sent} bytes");
+        if stack.has(allowing) {
+            connection.write(&request[*sent..]).expect("it is open");
+            let response = connection.receive(false).expect("a slow request is answered");
+            response.expect_status(201);
+            watch.expect(("POST", "/items", 201, "success"));
+        } else if let Reply::Answered(response) = connection.reply() {
+            assert_eq!(response.status(), 408, "after {sent} bytes: {response}");
         }
     }
     watch.expect_nothing_more();
