@@ -26,3 +26,23 @@ impl Drain {
         self.ended.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn end_of_the_drain_ends_every_pause() {
+        let drain = Drain::default();
+        assert!(drain.pause(Duration::from_millis(1)).is_ok());
+        let long = || drain.pause(Duration::from_secs(60)).is_err();
+        thread::scope(|scope| {
+            let pauses = [scope.spawn(long), scope.spawn(long)];
+            drain.end();
+            assert_eq!(pauses.map(|pause| pause.join().unwrap()), [true, true]);
+        });
+        assert!(drain.pause(Duration::ZERO).is_err());
+    }
+}

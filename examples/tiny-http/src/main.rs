@@ -3,9 +3,12 @@
 //! `middleware.rs` is the piece to copy; `routes.rs` is what the service does.
 
 mod drain;
+mod huge;
 mod middleware;
 mod nudge;
 mod routes;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -94,7 +97,9 @@ fn work(server: &Server, routes: &Routes, ends: &Sender<End>) {
     loop {
         match server.recv() {
             // A handler that panics costs its request, which is answered and recorded as it is dropped.
-            Ok(request) => drop(catch_unwind(AssertUnwindSafe(|| routes.serve(request)))),
+            Ok(request) => drop(catch_unwind(AssertUnwindSafe(|| {
+                huge::bearable(request).into_iter().for_each(|request| routes.serve(request));
+            }))),
             // Unblocked, or the first to hear that no more will come.
             Err(error) => return drop(ends.send(End::Failed(error))),
         }

@@ -14,8 +14,8 @@ pub(crate) struct TrackLayer {
 }
 
 impl TrackLayer {
-    /// Answers a request of this route template. The handler should read the request's body: what it leaves is
-    /// skipped before the answer is sent.
+    /// Answers a request of this route template. What the handler leaves of its body is skipped before the answer
+    /// is sent.
     pub(crate) fn call<R: Read>(
         &self,
         mut request: Request,
@@ -65,7 +65,7 @@ fn response(answer: Answer) -> Response<io::Empty> {
 
 /// Sends each part of the body as it comes, and no end after one that failed. `Request::respond` keeps parts back until
 /// it has 8 kB of them, and ends what failed as if it were complete.
-fn send<R: Read>(request: Request, response: Response<R>, access: Access) -> io::Result<()> {
+fn send<R: Read>(mut request: Request, response: Response<R>, access: Access) -> io::Result<()> {
     let (status, length) = (response.status_code(), response.data_length());
     let headers = response.headers().to_vec();
     let most = length.map_or(u64::MAX, |length| length as u64);
@@ -76,6 +76,8 @@ fn send<R: Read>(request: Request, response: Response<R>, access: Access) -> io:
     }
     let is_bodiless =
         *request.method() == Method::Head || matches!(status.0, 100..=199 | 204 | 304);
+    // Tells a client that waits to be told so to send its body, which is skipped next.
+    request.as_reader();
     let mut out = request.into_writer();
     Response::new(status, headers, io::empty(), length, None)
         .with_chunked_threshold(usize::MAX)
