@@ -4,6 +4,9 @@
 /// the test that knows it.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Exception {
+    /// It reads broken bodies in its own way, some of them before there is a request, and goes on with the connection:
+    /// judged by whether all others are served and the accounts balance.
+    BodiesAreReadLoosely,
     /// A body that is cut short, or whose chunks are broken, may look whole to a handler that is content with its start.
     CutBodiesMayLookWhole,
     /// A client that leaves in the middle of a stream may go unnoticed: it is recorded as unfinished where a write
@@ -13,11 +16,15 @@ pub enum Exception {
     GarbageMayHideAnswers,
     /// It never cancels a handler: what a client left before the head is recorded complete when the handler ends.
     HandlersRunOn,
+    /// It reads heads of any size.
+    HeadsMayBeHuge,
     /// It waits for the end of a head for as long as the client likes.
     HeadsMayBeSlow,
     /// A connection on which nothing has come that tells HTTP/1.1 from HTTP/2 stays open for as long as the client
     /// likes.
     SilenceMayLast,
+    /// A request has a worker thread to itself until it has ended, be it that it waits for the disk.
+    WaitsOccupyWorkers,
 }
 
 impl Exception {
@@ -25,23 +32,29 @@ impl Exception {
     #[cfg(test)]
     const fn phrase(self) -> &'static str {
         match self {
+            Self::BodiesAreReadLoosely => "broken bodies in its own way",
             Self::CutBodiesMayLookWhole => "may look whole to its handler",
             Self::DisconnectsMayGoUnseen => "in the middle of a stream may go unnoticed",
             Self::GarbageMayHideAnswers => "garbage right behind a request may cost it its answer",
             Self::HandlersRunOn => "recorded complete when the handler ends",
+            Self::HeadsMayBeHuge => "no limit to how long a head may be",
             Self::HeadsMayBeSlow => "no limit to how long a head may take",
             Self::SilenceMayLast => "no limit to how long a connection may say nothing",
+            Self::WaitsOccupyWorkers => "a thread to itself",
         }
     }
 
     #[cfg(test)]
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 9] = [
+        Self::BodiesAreReadLoosely,
         Self::CutBodiesMayLookWhole,
         Self::DisconnectsMayGoUnseen,
         Self::GarbageMayHideAnswers,
         Self::HandlersRunOn,
+        Self::HeadsMayBeHuge,
         Self::HeadsMayBeSlow,
         Self::SilenceMayLast,
+        Self::WaitsOccupyWorkers,
     ];
 }
 
@@ -70,7 +83,15 @@ const TABLE: [Row; 6] = [
     },
     Row {
         stack: "tiny-http",
-        documented: &[Exception::DisconnectsMayGoUnseen, Exception::HandlersRunOn],
+        documented: &[
+            Exception::BodiesAreReadLoosely,
+            Exception::DisconnectsMayGoUnseen,
+            Exception::HandlersRunOn,
+            Exception::HeadsMayBeHuge,
+            Exception::HeadsMayBeSlow,
+            Exception::SilenceMayLast,
+            Exception::WaitsOccupyWorkers,
+        ],
     },
 ];
 

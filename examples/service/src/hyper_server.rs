@@ -23,6 +23,12 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 /// How long an error of `accept`, such as too many open files, is waited out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What HTTP/2 begins with (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// How long more bytes of what may be the preface are waited for at a time.
+const PEEK_PAUSE: Duration = Duration::from_millis(20);
+
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves until the service is told to end, and then as long as requests are in flight, 10 seconds at most. `connect`
@@ -98,10 +104,21 @@ where
     Ok(())
 }
 
-/// Whether the client says anything in time: hyper counts only from the first byte on.
+/// Whether the client tells in time which version of HTTP it speaks: hyper counts only from then on.
 async fn speaks(stream: &TcpStream) -> bool {
-    let first = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut [0])).await;
-    matches!(first, Ok(Ok(1..))) && stream.set_nodelay(true).is_ok()
+    let mut start = [0; PREFACE.len()];
+    let told = async {
+        loop {
+            match stream.peek(&mut start).await {
+                Ok(0) | Err(_) => return false,
+                Ok(seen) if seen < PREFACE.len() && PREFACE.starts_with(&start[..seen]) => {
+                    tokio::time::sleep(PEEK_PAUSE).await;
+                }
+                Ok(_) => return true,
+            }
+        }
+    };
+    tokio::time::timeout(HEAD_TIMEOUT, told).await == Ok(true) && stream.set_nodelay(true).is_ok()
 }
 
 fn builder() -> Builder<TokioExecutor> {

@@ -16,6 +16,7 @@ mod on_this_system {
     use token_tracker_faults::{Call, Failure, Shim};
 
     use crate::client::{Connection, Request};
+    use crate::exceptions::Exception;
     use crate::service::{Home, Service};
     use crate::suite::Stack;
     use crate::wait;
@@ -33,8 +34,10 @@ mod on_this_system {
         let shim = Shim::new(&home.path().join("faults"));
         let mut command = home.command(stack.binary);
         shim.load_into(&mut command, &home.database());
+        // One for each request that this test has in flight, where one cannot serve all.
+        let workers = if stack.has(Exception::WaitsOccupyWorkers) { "3" } else { "1" };
         // The second is what tokio itself reads.
-        command.env("WORKERS", "1").env("TOKIO_WORKER_THREADS", "1");
+        command.env("WORKERS", workers).env("TOKIO_WORKER_THREADS", "1");
         let service = Service::run(&mut command, &home);
         let mut streaming = Watch::new(&service, "jwt");
         let mut sleeping = Watch::new(&service, "opaque");
