@@ -108,7 +108,7 @@ fn forwarded(element: &[u8]) -> Option<Element> {
         if !is_token(name) {
             return None;
         }
-        if name.to_ascii_lowercase() == b"for" {
+        if name.eq_ignore_ascii_case(b"for") {
             nodes.push(value);
         }
     }
