@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use http::{Request, Response, request};
 use http_body::Body;
-use token_tracker::{Access, AuthError, AuthRequest, TokenTracker, TrackedBody};
+use token_tracker::{Access, AuthError, AuthRequest, TokenTracker, TrackedBody, TrustedProxies};
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -16,6 +16,8 @@ use tower_service::Service;
 #[derive(Clone)]
 pub(crate) struct TrackLayer {
     pub(crate) tracker: TokenTracker,
+    /// Whose word is taken for who the client is; nobody's by default.
+    pub(crate) proxies: TrustedProxies,
     pub(crate) describe: fn(&request::Parts) -> Known<'_>,
 }
 
@@ -87,7 +89,9 @@ impl TrackLayer {
     /// From memory where that will do, else on a thread that may block.
     async fn authenticate(&self, parts: &request::Parts) -> Result<Access, AuthError> {
         let Known { route, peer, scope } = (self.describe)(parts);
-        let request = AuthRequest::from_parts(parts).route(route).client_address(peer).scope(scope);
+        let client = peer.and_then(|peer| self.proxies.client_address(peer, &parts.headers));
+        let request =
+            AuthRequest::from_parts(parts).route(route).client_address(client).scope(scope);
         if let Some(answer) = self.tracker.authenticate_cached(&request) {
             return answer;
         }

@@ -14,13 +14,13 @@ use example_service::{Api, Call, Chunks, Ending, MAX_BODY, Reply, Route, blockin
 use http::header::{CONTENT_LENGTH, HeaderMap, TRAILER};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, StatusCode};
-use token_tracker::{Identity, TokenTracker};
+use token_tracker::{Identity, TokenTracker, TrustedProxies};
 
 use crate::layer::{Known, TrackLayer};
 
 /// The service: `/healthz` for anybody, everything else for whoever has a token.
-pub(crate) fn router(tracker: TokenTracker, api: Api) -> Router {
-    let track = TrackLayer { tracker, describe };
+pub(crate) fn router(tracker: TokenTracker, proxies: TrustedProxies, api: Api) -> Router {
+    let track = TrackLayer { tracker, proxies, describe };
     let for_admins = TrackLayer { describe: describe_admin, ..track.clone() };
     let on = |route| move |State(api): State<Api>, Input(call)| answer(api, route, call);
     let admin = Router::new()

@@ -9,6 +9,7 @@ pub(crate) mod end_of_life;
 pub(crate) mod http2;
 pub(crate) mod identity;
 pub(crate) mod odd_requests;
+pub(crate) mod proxied;
 pub(crate) mod records;
 pub(crate) mod refusals;
 pub(crate) mod restart;

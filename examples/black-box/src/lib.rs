@@ -76,6 +76,9 @@ pub use judge::odd_requests::{
     options_of_the_whole_server_are_recorded_under_no_route,
     unusual_method_is_refused_and_never_taken_for_another,
 };
+pub use judge::proxied::{
+    client_behind_a_trusted_proxy_is_told_by_its_one_header, nobody_is_a_trusted_proxy_unless_said,
+};
 pub use judge::records::{
     items_are_recorded_once_as_answered, own_records_are_newest_first_and_limited,
     plain_routes_are_recorded_once_as_answered, requests_on_one_connection_are_recorded_one_each,
@@ -113,5 +116,6 @@ pub use judge::usage::{
     bounds_of_days_and_limit_are_kept, burst_is_counted_to_the_last_record,
     summary_adds_up_with_what_was_sent, summary_of_a_new_token_is_of_nothing,
 };
+pub use service::{Home, Service};
 pub use suite::Stack;
 pub use upstream::Upstream;

@@ -16,13 +16,13 @@ const START_BOUND: Duration = Duration::from_secs(30);
 const STOP_BOUND: Duration = Duration::from_secs(20);
 
 /// A directory of its own for one database, removed with the last service on it.
-pub(crate) struct Home {
+pub struct Home {
     directory: TempDir,
 }
 
 impl Home {
     /// A fresh, empty one.
-    pub(crate) fn fresh() -> Arc<Self> {
+    pub fn fresh() -> Arc<Self> {
         let directory = tempfile::Builder::new()
             .prefix("black-box-")
             .tempdir()
@@ -48,22 +48,22 @@ impl Home {
 }
 
 /// A service that serves; killed when dropped.
-pub(crate) struct Service {
+pub struct Service {
     process: Process,
     home: Arc<Home>,
     /// Where it said that it listens.
-    pub(crate) address: SocketAddr,
+    pub address: SocketAddr,
     /// The printed JWT.
-    pub(crate) jwt: String,
+    pub jwt: String,
     /// The printed opaque token.
-    pub(crate) opaque: String,
+    pub opaque: String,
     /// The printed token with the scope `admin`.
-    pub(crate) admin: String,
+    pub admin: String,
 }
 
 impl Service {
     /// Starts the binary and waits until it has printed where it listens and its three tokens.
-    pub(crate) fn start(binary: &str, home: &Arc<Home>) -> Self {
+    pub fn start(binary: &str, home: &Arc<Home>) -> Self {
         Self::run(&mut home.command(binary), home)
     }
 
@@ -90,12 +90,12 @@ impl Service {
     }
 
     /// The directory that it runs in.
-    pub(crate) fn home(&self) -> &Arc<Home> {
+    pub fn home(&self) -> &Arc<Home> {
         &self.home
     }
 
     /// Its standard error so far.
-    pub(crate) fn stderr(&self) -> String {
+    pub fn stderr(&self) -> String {
         self.process.stderr()
     }
 
@@ -109,17 +109,17 @@ impl Service {
     }
 
     /// Sends the signal of this name, such as `TERM`.
-    pub(crate) fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }
 
     /// Waits, with a bound, for its exit status.
-    pub(crate) fn wait(&mut self) -> ExitStatus {
+    pub fn wait(&mut self) -> ExitStatus {
         self.process.wait(STOP_BOUND)
     }
 
     /// Ends it by `SIGTERM` and panics unless it says that all went well.
-    pub(crate) fn stop(mut self) {
+    pub fn stop(mut self) {
         self.signal("TERM");
         let status = self.wait();
         let output = self.process.output();

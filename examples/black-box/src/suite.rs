@@ -144,6 +144,17 @@ macro_rules! suite_crowd {
     };
 }
 
+/// As [`suite!`](crate::suite), of an example that can stand behind a proxy.
+#[macro_export]
+macro_rules! suite_proxied {
+    ($name:expr, $binary:expr $(,)?) => {
+        $crate::tests_of! { $name, $binary,
+            nobody_is_a_trusted_proxy_unless_said
+            client_behind_a_trusted_proxy_is_told_by_its_one_header
+        }
+    };
+}
+
 /// One test a judgement.
 #[doc(hidden)]
 #[macro_export]
@@ -175,6 +186,7 @@ mod tests {
             include_str!("judge/http2.rs"),
             include_str!("judge/identity.rs"),
             include_str!("judge/odd_requests.rs"),
+            include_str!("judge/proxied.rs"),
             include_str!("judge/records.rs"),
             include_str!("judge/refusals.rs"),
             include_str!("judge/restart.rs"),

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use example_service::{DRAIN, Result, Service};
 use http::request::Parts;
+use token_tracker::TrustedProxies;
 use tokio::sync::oneshot;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
@@ -49,7 +50,11 @@ async fn serve_calls(service: Service) -> Result<()> {
     let listener = tokio::net::TcpListener::from_std(service.listener)?;
     let server = Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
-        .layer(TrackLayer { tracker: service.tracker, describe })
+        .layer(TrackLayer {
+            tracker: service.tracker,
+            proxies: TrustedProxies::default(),
+            describe,
+        })
         .add_service(DemoServer::new(calls.clone()))
         .add_service(AdminServer::new(calls))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
