@@ -22,7 +22,7 @@ use crate::network::Network;
 ///
 /// let tracker = TokenTracker::builder().client_addresses(ClientAddresses::Truncate).in_memory()?;
 /// let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
-/// drop(tracker.authenticate(AuthRequest::from(&issued.secret).client_address("192.0.2.7".parse()?))?);
+/// drop(tracker.authenticate(AuthRequest::from(&issued.secret).client_address("192.0.2.7".parse::<std::net::IpAddr>()?))?);
 ///
 /// tracker.flush()?;
 /// let record = tracker.stats().token(issued.token.id).recent(1)?.remove(0);

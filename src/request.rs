@@ -21,7 +21,7 @@ use crate::reason::DenialReason;
 ///         .scope("items:read")
 ///         .method("GET")
 ///         .route("/items/{id}")
-///         .client_address("192.0.2.7".parse()?)
+///         .client_address("192.0.2.7".parse::<std::net::IpAddr>()?)
 ///         .user_agent("curl/8.5"),
 /// )?;
 /// assert_eq!(access.identity().owner(), "alice");

@@ -67,7 +67,7 @@ impl RecordFilter {
     /// # use token_tracker::{AuthRequest, DenialReason, NewToken, OutcomeKind, RecordFilter, TokenTracker};
     /// # let tracker = TokenTracker::builder().in_memory()?;
     /// # let issued = tracker.tokens().issue(NewToken::opaque("alice", "laptop"))?;
-    /// let request = AuthRequest::from(&issued.secret).client_address("192.0.2.7".parse()?);
+    /// let request = AuthRequest::from(&issued.secret).client_address("192.0.2.7".parse::<std::net::IpAddr>()?);
     /// assert!(tracker.authenticate(request.scope("admin")).is_err());
     /// tracker.flush()?;
     ///

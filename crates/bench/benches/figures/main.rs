@@ -17,8 +17,11 @@
 mod append;
 mod authenticate;
 mod history;
+mod http_overhead;
 mod ingest;
 mod last_used;
+#[path = "../../../../examples/axum/src/layer.rs"]
+mod layer;
 mod load;
 mod material;
 mod measure;
@@ -35,7 +38,7 @@ mod volume;
 
 use measure::{Figure, Scale};
 
-const MODULES: [&[Figure]; 9] = [
+const MODULES: [&[Figure]; 10] = [
     authenticate::FIGURES,
     last_used::FIGURES,
     memory::FIGURES,
@@ -45,6 +48,7 @@ const MODULES: [&[Figure]; 9] = [
     questions::FIGURES,
     revoke::FIGURES,
     prune::FIGURES,
+    http_overhead::FIGURES,
 ];
 
 fn main() {
