@@ -8,7 +8,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 pub(crate) use request::{AGENT, Request};
-pub(crate) use response::{Head, Response, read_chunks, read_exactly, read_fields, read_line};
+pub(crate) use response::{Head, Response};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -27,7 +27,6 @@ mod moment;
 mod process;
 mod service;
 mod suite;
-mod upstream;
 mod wait;
 mod watch;
 
@@ -118,4 +117,3 @@ pub use judge::usage::{
 };
 pub use service::{Home, Service};
 pub use suite::Stack;
-pub use upstream::Upstream;

@@ -126,10 +126,7 @@ enum Framing {
 }
 
 /// The body in chunks; its trailers.
-pub(crate) fn read_chunks(
-    source: &mut impl BufRead,
-    body: &mut Vec<u8>,
-) -> io::Result<Vec<(String, String)>> {
+fn read_chunks(source: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<Vec<(String, String)>> {
     loop {
         let line = read_line(&mut source.take(HEAD_LIMIT))?;
         let size = line.split(';').next().unwrap_or_default().trim();
@@ -146,7 +143,7 @@ pub(crate) fn read_chunks(
 }
 
 /// Header fields or trailers, up to the empty line behind them; names in lower case.
-pub(crate) fn read_fields(source: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
+fn read_fields(source: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
     let mut fields = Vec::new();
     loop {
         let line = read_line(source)?;
@@ -159,11 +156,7 @@ pub(crate) fn read_fields(source: &mut impl BufRead) -> io::Result<Vec<(String, 
 }
 
 /// So many bytes of a body, or an error.
-pub(crate) fn read_exactly(
-    source: &mut impl BufRead,
-    length: u64,
-    body: &mut Vec<u8>,
-) -> io::Result<()> {
+fn read_exactly(source: &mut impl BufRead, length: u64, body: &mut Vec<u8>) -> io::Result<()> {
     let room = BODY_LIMIT.saturating_sub(u64::try_from(body.len()).expect("a length fits"));
     if length > room {
         return Err(invalid("a body that is too long"));
@@ -173,7 +166,7 @@ pub(crate) fn read_exactly(
 }
 
 /// One line, without its end.
-pub(crate) fn read_line(source: &mut impl BufRead) -> io::Result<String> {
+fn read_line(source: &mut impl BufRead) -> io::Result<String> {
     let mut line = Vec::new();
     source.read_until(b'\n', &mut line)?;
     let line = line.strip_suffix(b"\n").ok_or(io::Error::from(ErrorKind::UnexpectedEof))?;
