@@ -1,7 +1,7 @@
 //! How an example starts, what it prints, and how it ends.
 
 use std::error::Error;
-use std::io::{ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use token_tracker::{Algorithm, Clock, JwtIssuer, JwtKey, NewToken, SystemClock, TokenTracker};
+use token_tracker::{
+    Algorithm, Clock, ErrorKind, JwtIssuer, JwtKey, NewToken, SystemClock, TokenTracker,
+};
 
 use crate::api::Api;
 
@@ -99,16 +101,32 @@ pub fn run_self_bound(
     match start(serve) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let mut message = format!("{name}: {error}");
-            let mut source = error.source();
-            while let Some(cause) = source {
-                message.push_str(&format!(": {cause}"));
-                source = cause.source();
-            }
-            let _ = writeln!(std::io::stderr(), "{message}");
+            let _ = writeln!(std::io::stderr(), "{name}: {}", with_causes(&*error));
             ExitCode::FAILURE
         }
     }
+}
+
+fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        message.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    message
+}
+
+/// Opens the tracker, or says which file it is that does not open, and what can be done.
+fn open(database: &Path, issuer: JwtIssuer) -> Result<TokenTracker> {
+    TokenTracker::builder().jwt_issuer(issuer).open(database).map_err(|error| {
+        let remedy = match error.kind() {
+            ErrorKind::Busy => "; end the program that holds it, or name another file in TOKENS_DB",
+            ErrorKind::NotADatabase => "; name another file in TOKENS_DB, it will be made",
+            _ => "",
+        };
+        format!("{}: {}{remedy}", database.display(), with_causes(&error)).into()
+    })
 }
 
 fn start(serve: impl FnOnce(Service, Announcement) -> Result<()>) -> Result<()> {
@@ -120,7 +138,7 @@ fn start(serve: impl FnOnce(Service, Announcement) -> Result<()>) -> Result<()> 
     // Before anybody is told that the service is there, and may want to end it.
     let stop = Stop(Signals::new([SIGINT, SIGTERM])?);
     let issuer = JwtIssuer::named("https://example.com").key(signing_key(&database)?);
-    let tracker = TokenTracker::builder().jwt_issuer(issuer).open(&database)?;
+    let tracker = open(&database, issuer)?;
     let announcement = announcement(&tracker, listener.local_addr()?)?;
     let api = Api::new(tracker.clone());
     let service = Service { listener, tracker: tracker.clone(), api, stop, workers };
@@ -173,7 +191,8 @@ fn signing_key(database: &Path) -> Result<JwtKey> {
     }
     let secret = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
     if secret.len() != 32 {
-        return Err(format!("{} does not hold a key of 32 bytes", path.display()).into());
+        let remedy = "put it back, or move it away: another is made then, and no JWT of this one is good any longer";
+        return Err(format!("{} does not hold a key of 32 bytes: {remedy}", path.display()).into());
     }
     Ok(JwtKey::hmac(Algorithm::Hs256, &secret)?)
 }
@@ -192,7 +211,7 @@ fn make_key(path: &Path, temporary: &Path) -> Result<()> {
     let linked = std::fs::hard_link(temporary, path);
     std::fs::remove_file(temporary)?;
     match linked {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),
     }
 }

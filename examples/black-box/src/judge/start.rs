@@ -66,7 +66,7 @@ pub fn file_that_is_no_database_is_left_alone(stack: &Stack) {
     let home = Home::fresh();
     let text = "This is a letter, not a database.\n".repeat(32);
     fs::write(home.database(), &text).expect("the temporary directory can be written");
-    expect_failure(&mut home.command(stack.binary), &["not a database"]);
+    expect_failure(&mut home.command(stack.binary), &["not a database", "tokens.db", "TOKENS_DB"]);
     let left = fs::read(home.database()).expect("the file is still there");
     assert_eq!(String::from_utf8_lossy(&left), text);
 }
@@ -89,7 +89,7 @@ pub fn file_of_a_newer_schema_is_left_alone(stack: &Stack) {
     let set = connection.pragma_update(None, "user_version", 1_000);
     set.and_then(|()| connection.close().map_err(|(_, error)| error)).expect("nobody has it open");
     let before = fs::read(home.database()).expect("the file is there");
-    expect_failure(&mut home.command(stack.binary), &["newer", "update"]);
+    expect_failure(&mut home.command(stack.binary), &["newer", "update", "tokens.db"]);
     let after = fs::read(home.database()).expect("the file is still there");
     assert!(before == after, "the file was written");
 }
@@ -121,7 +121,7 @@ fn start_beside_a_lock(stack: &Stack, home: &Arc<Home>) -> Service {
         ended => Ok(ended),
     });
     if status.is_some() {
-        assert_failed(&mut process, &["locked"]);
+        assert_failed(&mut process, &["locked", "tokens.db", "TOKENS_DB"]);
     }
     drop(process);
     lock.execute_batch("ROLLBACK").expect("it was begun");
