@@ -214,7 +214,7 @@ fn each_event_is_an_event_of_tracing_with_its_attributes_and_told_to_the_next_ho
     let request = |last: u8| {
         AuthRequest::from(&issued.secret)
             .route("/items/{id}")
-            .client_address([192, 0, 2, last].into())
+            .client_address(std::net::IpAddr::from([192, 0, 2, last]))
             .user_agent("curl/8.5")
     };
     for last in [1, 2] {

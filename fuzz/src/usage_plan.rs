@@ -189,7 +189,7 @@ impl Request<'_> {
             request = request.method(method.text());
         }
         if let Some(route) = &self.route {
-            request = request.route(route.text());
+            request = request.into_owned().route(&*route.text()).into_owned();
         }
         if let Some(agent) = &self.user_agent {
             // The request borrows its agent, so that a made-up one has to live as long as this.

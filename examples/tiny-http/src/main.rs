@@ -3,7 +3,7 @@
 //! `middleware.rs` is the piece to copy; `routes.rs` is what the service does.
 
 mod drain;
-mod huge;
+mod framing;
 mod middleware;
 mod nudge;
 mod routes;
@@ -98,7 +98,7 @@ fn work(server: &Server, routes: &Routes, ends: &Sender<End>) {
         match server.recv() {
             // A handler that panics costs its request, which is answered and recorded as it is dropped.
             Ok(request) => drop(catch_unwind(AssertUnwindSafe(|| {
-                huge::bearable(request).into_iter().for_each(|request| routes.serve(request));
+                framing::bearable(request).into_iter().for_each(|request| routes.serve(request));
             }))),
             // Unblocked, or the first to hear that no more will come.
             Err(error) => return drop(ends.send(End::Failed(error))),

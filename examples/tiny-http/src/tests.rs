@@ -27,12 +27,12 @@ impl Fixture {
     }
 
     /// A request with the good token, sent.
-    fn request(&self, version: &str, fields: &str) -> TcpStream {
+    fn request(&self, method: &str, version: &str, fields: &str) -> TcpStream {
         let address: SocketAddr = self.server.server_addr().to_ip().unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(BOUND)).unwrap();
         let token = self.issued.secret.expose();
-        let head = format!("GET /items HTTP/{version}\r\nAuthorization: Bearer {token}\r\n");
+        let head = format!("{method} /items HTTP/{version}\r\nAuthorization: Bearer {token}\r\n");
         write!(stream, "{head}Connection: close\r\n{fields}\r\n").unwrap();
         stream
     }
@@ -82,7 +82,7 @@ fn body_of_many_parts_is_sent_whole_and_counted() {
     let bytes = vec![7; 20_000];
     for length in [None, Some(20_000)] {
         let fixture = Fixture::new();
-        let stream = fixture.request("1.1", "");
+        let stream = fixture.request("GET", "1.1", "");
         fixture.answer(Cursor::new(&bytes), length).unwrap();
         let (head, body) = received(stream);
         let sevens = body.iter().filter(|byte| **byte == 7).count();
@@ -97,7 +97,7 @@ fn body_of_many_parts_is_sent_whole_and_counted() {
 #[test]
 fn client_of_http_1_0_gets_a_length_and_no_chunks() {
     let fixture = Fixture::new();
-    let stream = fixture.request("1.0", "");
+    let stream = fixture.request("GET", "1.0", "");
     fixture.answer(Cursor::new("twelve bytes"), None).unwrap();
     let (head, body) = received(stream);
     assert!(head.contains("Content-Length: 12"), "{head}");
@@ -109,8 +109,9 @@ fn client_of_http_1_0_gets_a_length_and_no_chunks() {
 fn part_is_sent_before_the_next_is_there() {
     let fixture = Fixture::new();
     let (more, parts) = mpsc::channel::<&[u8]>();
-    let mut stream = fixture.request("1.1", "");
+    let stream = fixture.request("GET", "1.1", "");
     thread::scope(|scope| {
+        let (more, mut stream) = (more, stream);
         let answering = scope.spawn(|| fixture.answer(Parts(parts), None));
         more.send(b"first").unwrap();
         let mut seen = Vec::new();
@@ -130,7 +131,7 @@ struct Parts(mpsc::Receiver<&'static [u8]>);
 
 impl Read for Parts {
     fn read(&mut self, part: &mut [u8]) -> io::Result<usize> {
-        self.0.recv_timeout(BOUND).map_or(Ok(0), |mut bytes| bytes.read(part))
+        self.0.recv().map_or(Ok(0), |mut bytes| bytes.read(part))
     }
 }
 
@@ -144,7 +145,7 @@ fn interrupted_read_is_no_failure() {
         }
     }
     let fixture = Fixture::new();
-    let stream = fixture.request("1.1", "");
+    let stream = fixture.request("GET", "1.1", "");
     fixture.answer(Interrupted(true).chain(Cursor::new("whole")), None).unwrap();
     assert_eq!(received(stream).1, b"5\r\nwhole\r\n0\r\n\r\n");
     assert_eq!(fixture.record().outcome, Outcome::Success);
@@ -153,7 +154,7 @@ fn interrupted_read_is_no_failure() {
 #[test]
 fn no_more_is_sent_than_was_declared() {
     let fixture = Fixture::new();
-    let stream = fixture.request("1.1", "");
+    let stream = fixture.request("GET", "1.1", "");
     fixture.answer(Cursor::new("five and more"), Some(4)).unwrap();
     assert_eq!(received(stream).1, b"five");
     let record = fixture.record();
@@ -163,7 +164,7 @@ fn no_more_is_sent_than_was_declared() {
 #[test]
 fn body_shorter_than_declared_is_a_server_error() {
     let fixture = Fixture::new();
-    let stream = fixture.request("1.1", "");
+    let stream = fixture.request("GET", "1.1", "");
     fixture.answer(Cursor::new("five"), Some(5)).unwrap();
     assert_eq!(received(stream).1, b"five");
     let record = fixture.record();
@@ -173,14 +174,29 @@ fn body_shorter_than_declared_is_a_server_error() {
 #[test]
 fn client_that_waits_to_be_told_to_send_its_body_is_told() {
     let fixture = Fixture::new();
-    let mut stream = fixture.request("1.1", "Expect: 100-continue\r\nContent-Length: 2000\r\n");
-    thread::scope(|scope| {
+    let stream = fixture.request("POST", "1.1", "Expect: 100-continue\r\nContent-Length: 2000\r\n");
+    let stream = thread::scope(|scope| {
+        // Dropped where a read is in vain, which ends the other side, too.
+        let mut stream = stream;
         let answering = scope.spawn(|| fixture.answer(Cursor::new("told"), Some(4)));
         let mut told = [0; 12];
         stream.read_exact(&mut told).unwrap();
         assert_eq!(&told, b"HTTP/1.1 100");
         stream.write_all(&[b' '; 2_000]).unwrap();
         answering.join().unwrap().unwrap();
+        stream
     });
     assert!(received(stream).1.ends_with(b"told"));
+}
+
+#[test]
+fn head_gets_no_body() {
+    let fixture = Fixture::new();
+    let stream = fixture.request("HEAD", "1.1", "");
+    fixture.answer(Cursor::new("five"), Some(4)).unwrap();
+    let (head, body) = received(stream);
+    assert!(head.contains("Content-Length: 4"), "{head}");
+    assert_eq!(body, b"");
+    let record = fixture.record();
+    assert_eq!((record.outcome, record.response_bytes), (Outcome::Success, 0));
 }
