@@ -30,7 +30,7 @@ use crate::routes::Routes;
 /// How many requests are served at a time: each has a thread until its last byte is sent.
 const WORKERS: usize = 64;
 
-/// How long a client may take to read what it is sent.
+/// How long a write may wait for its client to read.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long handlers may take to end once they are told to.
